@@ -1,0 +1,104 @@
+"""Configurations of the training jobs: the source of their forms, REST schemas and docs.
+
+Nothing here imports torch, so that the web process may read it. Every field carries its help text,
+and its range where it has one, in `metadata`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    unit: str | None = None,
+    reference: str | None = None,
+) -> Any:
+    """A dataclass field with its help text, range (inclusive), unit and `reference`.
+
+    `reference` names what the value points at (`policy`, `reward_model`, `backbone`, `snapshot`,
+    `round`), so that a form can offer a choice instead of a text box.
+    """
+    metadata = {
+        "help": help_text,
+        "minimum": minimum,
+        "maximum": maximum,
+        "unit": unit,
+        "reference": reference,
+    }
+    if default is ...:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelConfig:
+    """Train a reward model on a snapshot of pairs."""
+
+    backbone: str = option(..., "Model the reward model starts from.", reference="backbone")
+    snapshot_id: str | None = option(
+        None, "Frozen pairs to train on; empty takes a fresh snapshot.", reference="snapshot"
+    )
+    epochs: int = option(
+        1, "Passes over the rankings; InstructGPT found one best.", minimum=1, maximum=20
+    )
+    learning_rate: float = option(
+        5e-5, "Peak learning rate of AdamW, decayed to zero.", minimum=1e-8, maximum=1e-1
+    )
+    tasks_per_batch: int = option(
+        8, "Tasks per step; all completions of a task go together.", minimum=1, maximum=512
+    )
+    max_length: int = option(
+        256, "Longest prompt plus completion.", minimum=16, maximum=8192, unit="tokens"
+    )
+    eval_fraction: float = option(
+        0.1, "Share of prompts held out for the report.", minimum=0.0, maximum=0.5
+    )
+    seed: int = option(0, "Seed of the split, the order and the new head.", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Tune a policy against a reward model with PPO."""
+
+    policy: str = option(..., "Policy to start from; also the reference.", reference="policy")
+    reward_model: str = option(..., "Reward model that scores rollouts.", reference="reward_model")
+    iterations: int = option(20, "Rollout-and-update rounds.", minimum=1, maximum=100_000)
+    prompts_per_iteration: int = option(
+        16, "Prompts sampled in each iteration.", minimum=1, maximum=4096
+    )
+    max_new_tokens: int = option(
+        48, "Longest completion.", minimum=1, maximum=4096, unit="tokens"
+    )
+    epochs: int = option(1, "Passes over each rollout.", minimum=1, maximum=16)
+    minibatches: int = option(4, "Optimizer steps in each pass.", minimum=1, maximum=256)
+    learning_rate: float = option(
+        1e-4, "Learning rate of Adam (eps 1e-5).", minimum=1e-8, maximum=1e-1
+    )
+    kl_coef: float = option(
+        0.05, "Weight of the KL penalty per token at the start.", minimum=0.0, maximum=10.0
+    )
+    kl_target: float | None = option(
+        6.0,
+        "KL per completion that the adaptive controller aims at; empty keeps kl_coef fixed.",
+        minimum=0.0,
+        maximum=1000.0,
+        unit="nats",
+    )
+    clip_range: float = option(
+        0.2, "PPO's epsilon, for policy and value.", minimum=0.01, maximum=1.0
+    )
+    gae_lambda: float = option(0.95, "Lambda of GAE; gamma is 1.", minimum=0.0, maximum=1.0)
+    temperature: float = option(
+        1.0, "Sampling temperature of the rollouts.", minimum=0.05, maximum=2.0
+    )
+    lora_rank: int | None = option(
+        8, "Rank of the LoRA adapters; empty tunes every weight.", minimum=1, maximum=256
+    )
+    eval_prompts: int = option(
+        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096
+    )
+    seed: int = option(0, "Seed of the prompt order and the sampling.", minimum=0)
