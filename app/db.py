@@ -1,0 +1,107 @@
+"""Engines and session scopes: one writer and many readers on SQLite, a pool on PostgreSQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def sqlite_module() -> Any:
+    """The newest SQLite here: `pysqlite3` fixes a WAL race that the system's library has."""
+    try:
+        import pysqlite3
+    except ImportError:
+        import sqlite3
+
+        return sqlite3
+    return pysqlite3
+
+
+def create_sqlite_engine(url: str, *, writer: bool, pool_size: int) -> Engine:
+    """A SQLite engine whose transactions begin where we say.
+
+    The driver's own transaction handling begins a transaction lazily at the first write, so that
+    two of them can read the same old value and both write: we switch it off and begin ourselves,
+    `BEGIN IMMEDIATE` for the writer. Readers are `query_only` and never wait for the writer (WAL).
+    """
+    engine = create_engine(
+        url,
+        module=sqlite_module(),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=60,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        if not writer:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    return engine
+
+
+class Database:
+    """Where sessions come from.
+
+    `write()` is one transaction, committed when the block ends and rolled back when it raises.
+    `read()` sees one consistent state and can change nothing.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.writer = create_sqlite_engine(url, writer=True, pool_size=1)
+            self.reader = create_sqlite_engine(url, writer=False, pool_size=max(pool_size, 40))
+        else:
+            # The thread pool of the web process runs 40 requests at once; more connections than
+            # that can never be in use.
+            self.writer = create_engine(
+                url, pool_size=pool_size, max_overflow=32, pool_pre_ping=True
+            )
+            self.reader = self.writer
+        self._write_sessions = sessionmaker(self.writer, expire_on_commit=False)
+        self._read_sessions = sessionmaker(self.reader, expire_on_commit=False, autoflush=False)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One read-write transaction."""
+        with self._write_sessions() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One read-only transaction."""
+        with self._read_sessions() as session:
+            if not self.is_sqlite:
+                session.connection(
+                    execution_options={
+                        "isolation_level": "REPEATABLE READ",
+                        "postgresql_readonly": True,
+                    }
+                )
+            yield session
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.writer.dispose()
+        self.reader.dispose()

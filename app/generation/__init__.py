@@ -1,0 +1,1 @@
+"""Ask an endpoint for N completions of each prompt; store them."""

@@ -1,0 +1,1 @@
+"""The queue, the supervisor of heavy steps, and what jobs report."""

@@ -1,0 +1,1 @@
+"""Every kind of job, one file each; registry.py lists them."""

@@ -1,0 +1,68 @@
+"""The web process: FastAPI, every router, error handlers and static files."""
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app.api import assignments as api_assignments
+from app.api import jobs as api_jobs
+from app.api import models as api_models
+from app.api import pairs as api_pairs
+from app.api import projects as api_projects
+from app.api import rankings as api_rankings
+from app.api import rounds as api_rounds
+from app.db import Database
+from app.settings import ROOT, Settings, load_settings
+from app.web import (
+    account,
+    health,
+    jobs,
+    models,
+    pairs,
+    people,
+    projects,
+    prompts,
+    ranking,
+    rounds,
+    sign_in,
+)
+from app.web.errors import install_error_handlers
+from app.web.guard import SameOriginGuard
+
+API_ROUTERS = [
+    api_projects.router,
+    api_rounds.router,
+    api_assignments.router,
+    api_rankings.router,
+    api_pairs.router,
+    api_jobs.router,
+    api_models.router,
+]
+WEB_ROUTERS = [
+    health.router,
+    sign_in.router,
+    account.router,
+    people.router,
+    projects.router,
+    prompts.router,
+    rounds.router,
+    ranking.router,
+    pairs.router,
+    jobs.router,
+    models.router,
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application on its database; nothing is read from the environment but here."""
+    settings = settings or load_settings()
+    app = FastAPI(title="Podium", version="0.1.0", docs_url="/api/docs", redoc_url=None)
+    app.state.settings = settings
+    app.state.database = Database(settings.resolved_database_url)
+    install_error_handlers(app)
+    app.add_middleware(SameOriginGuard, public_url=settings.public_url)
+    for router in API_ROUTERS:
+        app.include_router(router, prefix="/api/v1")
+    for router in WEB_ROUTERS:
+        app.include_router(router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=ROOT / "static", check_dir=False), name="static")
+    return app

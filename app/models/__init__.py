@@ -1,0 +1,67 @@
+"""Every table. Import from here."""
+
+from app.models.accounts import AccountLink, ApiToken, AuditEvent, BrowserSession, Role, User
+from app.models.base import Base, new_id, opaque_id, utc_now
+from app.models.jobs import Job, JobEvent, JobMetric, JobState, Worker
+from app.models.labeling import (
+    Assignment,
+    AssignmentState,
+    Ranking,
+    RankingEntry,
+    RankingSource,
+)
+from app.models.projects import (
+    Completion,
+    Membership,
+    Project,
+    Prompt,
+    Round,
+    RoundKind,
+    RoundState,
+    Task,
+    TaskState,
+)
+from app.models.registry import (
+    Model,
+    ModelKind,
+    ModelSource,
+    Snapshot,
+    SnapshotRanking,
+)
+
+__all__ = [
+    "AccountLink",
+    "ApiToken",
+    "Assignment",
+    "AssignmentState",
+    "AuditEvent",
+    "Base",
+    "BrowserSession",
+    "Completion",
+    "Job",
+    "JobEvent",
+    "JobMetric",
+    "JobState",
+    "Membership",
+    "Model",
+    "ModelKind",
+    "ModelSource",
+    "Project",
+    "Prompt",
+    "Ranking",
+    "RankingEntry",
+    "RankingSource",
+    "Role",
+    "Round",
+    "RoundKind",
+    "RoundState",
+    "Snapshot",
+    "SnapshotRanking",
+    "Task",
+    "TaskState",
+    "User",
+    "Worker",
+    "new_id",
+    "opaque_id",
+    "utc_now",
+]

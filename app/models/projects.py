@@ -1,0 +1,166 @@
+"""Projects, their prompts, rounds, tasks and completions."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Id, JsonColumn, new_id, opaque_id, utc_now
+
+
+class Project(Base):
+    """A body of work: guidelines, prompts and people."""
+
+    __tablename__ = "project"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    guidelines: Mapped[str] = mapped_column(Text, default="")
+    """Markdown."""
+    guidelines_version: Mapped[int] = mapped_column(default=1)
+    restricted: Mapped[bool] = mapped_column(default=False)
+    """Open to its members only, rather than to every labeler."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
+    archived_at: Mapped[datetime | None]
+
+
+class Membership(Base):
+    """A person of a restricted project."""
+
+    __tablename__ = "membership"
+
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Prompt(Base):
+    """What a model is asked. Never changed once stored; unique in its project by content.
+
+    `messages` is a list of `{"role", "content"}`; a plain prompt is one user message and has
+    `is_chat` false, so that an export can give back the plain text.
+    """
+
+    __tablename__ = "prompt"
+    __table_args__ = (
+        UniqueConstraint("project_id", "content_hash"),
+        Index(None, "project_id", "external_id"),
+        Index(None, "project_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    messages: Mapped[list[dict[str, str]]] = mapped_column(JsonColumn)
+    is_chat: Mapped[bool] = mapped_column(default=False)
+    content_hash: Mapped[str] = mapped_column(String(64))
+    external_id: Mapped[str | None] = mapped_column(String(300))
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonColumn, default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class RoundKind(StrEnum):
+    """Where the completions of a round come from."""
+
+    GENERATED = "generated"
+    IMPORTED = "imported"
+
+
+class RoundState(StrEnum):
+    """`generating` until its generation job ended; `open` to labelers; `closed` by an admin."""
+
+    GENERATING = "generating"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Round(Base):
+    """One pass of collecting: prompts × one or more policies × N completions."""
+
+    __tablename__ = "round"
+    __table_args__ = (
+        UniqueConstraint("project_id", "number"),
+        CheckConstraint("completions_per_prompt BETWEEN 1 AND 9", name="completions_per_prompt"),
+        CheckConstraint("labelers_per_task >= 0", name="labelers_per_task"),
+        CheckConstraint("state IN ('generating', 'open', 'closed')", name="state"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(20), default=RoundKind.GENERATED)
+    state: Mapped[str] = mapped_column(String(20), default=RoundState.GENERATING)
+    policies: Mapped[list[str]] = mapped_column(JsonColumn, default=list)
+    completions_per_prompt: Mapped[int] = mapped_column(default=4)
+    """Completions of each policy for each prompt (the most of any task, where imported)."""
+    sampling: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict)
+    """`{temperature, top_p, max_new_tokens, seed}`."""
+    labelers_per_task: Mapped[int] = mapped_column(default=1)
+    prompt_limit: Mapped[int | None]
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
+    closed_at: Mapped[datetime | None]
+
+
+class TaskState(StrEnum):
+    """`pending` while completions are made; `open` to labelers; `complete` when all ranked it.
+
+    `short` tasks could not be given at least two completions and are never shown.
+    """
+
+    PENDING = "pending"
+    OPEN = "open"
+    COMPLETE = "complete"
+    SHORT = "short"
+
+
+class Task(Base):
+    """One prompt with its completions in one round, to be ranked."""
+
+    __tablename__ = "task"
+    __table_args__ = (
+        UniqueConstraint("round_id", "content_hash"),
+        Index(None, "project_id", "state"),
+        Index(None, "round_id", "state"),
+        CheckConstraint("state IN ('pending', 'open', 'complete', 'short')", name="state"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    round_id: Mapped[str] = mapped_column(ForeignKey("round.id", ondelete="CASCADE"))
+    prompt_id: Mapped[str] = mapped_column(ForeignKey("prompt.id"), index=True)
+    state: Mapped[str] = mapped_column(String(20), default=TaskState.PENDING)
+    rankings_wanted: Mapped[int] = mapped_column(default=1)
+    rankings_got: Mapped[int] = mapped_column(default=0)
+    """Current rankings that count towards `rankings_wanted`; kept by the labeling service."""
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    """Of prompt and completions, for imported tasks: the same content is one task of a round."""
+    problem: Mapped[str | None] = mapped_column(Text)
+    """What could not be had from the inference server, in a sentence."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Completion(Base):
+    """One model output for a prompt. Its id is opaque: it reveals no order of making."""
+
+    __tablename__ = "completion"
+    __table_args__ = (UniqueConstraint("task_id", "position"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=opaque_id)
+    task_id: Mapped[str] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    """Order of making or of import; never the order shown."""
+    text: Mapped[str] = mapped_column(Text)
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("model.id"), index=True)
+    model_label: Mapped[str | None] = mapped_column(String(200))
+    """The model's name as an import gave it, when it is not in the registry."""
+    finish_reason: Mapped[str | None] = mapped_column(String(20))
+    token_count: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

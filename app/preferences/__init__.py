@@ -1,0 +1,1 @@
+"""Pairs, snapshots, export and import formats."""
