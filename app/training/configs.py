@@ -70,9 +70,7 @@ class PPOConfig:
     prompts_per_iteration: int = option(
         16, "Prompts sampled in each iteration.", minimum=1, maximum=4096
     )
-    max_new_tokens: int = option(
-        48, "Longest completion.", minimum=1, maximum=4096, unit="tokens"
-    )
+    max_new_tokens: int = option(48, "Longest completion.", minimum=1, maximum=4096, unit="tokens")
     epochs: int = option(1, "Passes over each rollout.", minimum=1, maximum=16)
     minibatches: int = option(4, "Optimizer steps in each pass.", minimum=1, maximum=256)
     learning_rate: float = option(
