@@ -16,11 +16,13 @@ def option(
     maximum: float | None = None,
     unit: str | None = None,
     reference: str | None = None,
+    advanced: bool = False,
 ) -> Any:
     """A dataclass field with its help text, range (inclusive), unit and `reference`.
 
     `reference` names what the value points at (`policy`, `reward_model`, `backbone`, `snapshot`,
-    `round`), so that a form can offer a choice instead of a text box.
+    `round`), so that a form can offer a choice instead of a text box. `advanced` fields are folded
+    away there.
     """
     metadata = {
         "help": help_text,
@@ -28,6 +30,7 @@ def option(
         "maximum": maximum,
         "unit": unit,
         "reference": reference,
+        "advanced": advanced,
     }
     if default is ...:
         return field(metadata=metadata)
@@ -49,15 +52,26 @@ class RewardModelConfig:
         5e-5, "Peak learning rate of AdamW, decayed to zero.", minimum=1e-8, maximum=1e-1
     )
     tasks_per_batch: int = option(
-        8, "Tasks per step; all completions of a task go together.", minimum=1, maximum=512
+        8,
+        "Tasks per step; all completions of a task go together.",
+        minimum=1,
+        maximum=512,
+        advanced=True,
     )
     max_length: int = option(
-        256, "Longest prompt plus completion.", minimum=16, maximum=8192, unit="tokens"
+        256,
+        "Longest prompt plus completion.",
+        minimum=16,
+        maximum=8192,
+        unit="tokens",
+        advanced=True,
     )
     eval_fraction: float = option(
-        0.1, "Share of prompts held out for the report.", minimum=0.0, maximum=0.5
+        0.1, "Share of prompts held out for the report.", minimum=0.0, maximum=0.5, advanced=True
     )
-    seed: int = option(0, "Seed of the split, the order and the new head.", minimum=0)
+    seed: int = option(
+        0, "Seed of the split, the order and the new head.", minimum=0, advanced=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +85,10 @@ class PPOConfig:
         16, "Prompts sampled in each iteration.", minimum=1, maximum=4096
     )
     max_new_tokens: int = option(48, "Longest completion.", minimum=1, maximum=4096, unit="tokens")
-    epochs: int = option(1, "Passes over each rollout.", minimum=1, maximum=16)
-    minibatches: int = option(4, "Optimizer steps in each pass.", minimum=1, maximum=256)
+    epochs: int = option(1, "Passes over each rollout.", minimum=1, maximum=16, advanced=True)
+    minibatches: int = option(
+        4, "Optimizer steps in each pass.", minimum=1, maximum=256, advanced=True
+    )
     learning_rate: float = option(
         1e-4, "Learning rate of Adam (eps 1e-5).", minimum=1e-8, maximum=1e-1
     )
@@ -85,18 +101,25 @@ class PPOConfig:
         minimum=0.0,
         maximum=1000.0,
         unit="nats",
+        advanced=True,
     )
     clip_range: float = option(
-        0.2, "PPO's epsilon, for policy and value.", minimum=0.01, maximum=1.0
+        0.2, "PPO's epsilon, for policy and value.", minimum=0.01, maximum=1.0, advanced=True
     )
-    gae_lambda: float = option(0.95, "Lambda of GAE; gamma is 1.", minimum=0.0, maximum=1.0)
+    gae_lambda: float = option(
+        0.95, "Lambda of GAE; gamma is 1.", minimum=0.0, maximum=1.0, advanced=True
+    )
     temperature: float = option(
-        1.0, "Sampling temperature of the rollouts.", minimum=0.05, maximum=2.0
+        1.0, "Sampling temperature of the rollouts.", minimum=0.05, maximum=2.0, advanced=True
     )
     lora_rank: int | None = option(
-        8, "Rank of the LoRA adapters; empty tunes every weight.", minimum=1, maximum=256
+        8,
+        "Rank of the LoRA adapters; empty tunes every weight.",
+        minimum=1,
+        maximum=256,
+        advanced=True,
     )
     eval_prompts: int = option(
-        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096
+        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
     )
-    seed: int = option(0, "Seed of the prompt order and the sampling.", minimum=0)
+    seed: int = option(0, "Seed of the prompt order and the sampling.", minimum=0, advanced=True)
