@@ -1,13 +1,21 @@
 """Projects, their prompts, rounds, tasks and completions."""
 
+import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Id, JsonColumn, new_id, opaque_id, utc_now
+
+SHUFFLE_KEYS = 2**31
+"""Shuffle keys of tasks are drawn from 0 to this, exclusive."""
+
+
+def _random_key() -> int:
+    return secrets.randbelow(SHUFFLE_KEYS)
 
 
 class Project(Base):
@@ -127,7 +135,7 @@ class Task(Base):
     __tablename__ = "task"
     __table_args__ = (
         UniqueConstraint("round_id", "content_hash"),
-        Index(None, "project_id", "state"),
+        Index(None, "project_id", "state", "slots_free", "shuffle_key"),
         Index(None, "round_id", "state"),
         CheckConstraint("state IN ('pending', 'open', 'complete', 'short')", name="state"),
     )
@@ -140,6 +148,14 @@ class Task(Base):
     rankings_wanted: Mapped[int] = mapped_column(default=1)
     rankings_got: Mapped[int] = mapped_column(default=0)
     """Current rankings that count towards `rankings_wanted`; kept by the labeling service."""
+    slots_taken: Mapped[int] = mapped_column(default=0)
+    """Rankings got plus live leases; kept by the labeling service."""
+    slots_free: Mapped[int] = mapped_column(
+        Computed("rankings_wanted - slots_taken", persisted=True)
+    )
+    """How many more labelers may take the task now; the queue is an index over this."""
+    shuffle_key: Mapped[int] = mapped_column(default=_random_key)
+    """Where the task lies on the circle that each labeler walks from a place of their own."""
     content_hash: Mapped[str | None] = mapped_column(String(64))
     """Of prompt and completions, for imported tasks: the same content is one task of a round."""
     problem: Mapped[str | None] = mapped_column(Text)
