@@ -2,7 +2,9 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +13,106 @@ import torch
 from app.training.report import Report, TrainingError
 
 KEPT = 2
+# Writing may take this share of the time at most, so that a large model is not mostly saved.
+LARGEST_SHARE = 0.1
 
 
-def save_checkpoint(directory: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Write `state` as the checkpoint of `step`, then remove all but the newest two.
+class Checkpoints:
+    """The checkpoints of one run: the newest two, in one directory.
 
-    A crash at any moment leaves the previous checkpoint whole: the new one appears under its name
-    only once its bytes are on the disk. Two are kept so that one that turns out unreadable costs
-    a step and not the run.
+    Two are kept so that one that turns out unreadable costs a step and not the run.
 
     Args:
-        state: tensors, numbers, strings and containers of them (loaded with `weights_only`).
+        directory: where they lie; made when the first is written.
+        fingerprint: what the run was started with; a checkpoint of another is refused.
+        report: told of unreadable checkpoints.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"step-{step:08d}.pt"
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save({"step": step, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _fsync_directory(directory)
-    for old in _newest_first(directory)[KEPT:]:
-        old.unlink()
-    return path
+
+    def __init__(self, directory: Path, fingerprint: Mapping[str, Any], report: Report) -> None:
+        self._directory = directory
+        self._fingerprint = dict(fingerprint)
+        self._report = report
+        self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write `state` as the checkpoint of `step`, then remove all but the newest two.
+
+        A crash at any moment leaves the previous checkpoint whole: the new one appears under its
+        name only once its bytes are on the disk.
+
+        Args:
+            step: how many steps are done.
+            state: tensors, numbers, strings and containers of them (loaded with `weights_only`).
+        """
+        started = time.monotonic()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"step-{step:08d}.pt"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save({"step": step, "fingerprint": self._fingerprint, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        _fsync_directory(self._directory)
+        for old in self._newest_first()[KEPT:]:
+            old.unlink()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
+        return path
+
+    def save_if_due(self, step: int, state: Callable[[], Mapping[str, Any]]) -> bool:
+        """Write a checkpoint unless the last is so young that writing would slow the run down."""
+        if time.monotonic() - self._saved_at < self._save_seconds / LARGEST_SHARE:
+            return False
+        self.save(step, state())
+        return True
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, with its `step`; None when there is none.
+
+        An unreadable one (the disk was full, the machine lost power) is named in the log and
+        passed over.
+
+        Raises:
+            TrainingError: the directory holds a checkpoint of another configuration. Going on
+                from it would give a model that nobody asked for.
+        """
+        for path in self._newest_first():
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+                self._report.log(f"Passed over the unreadable checkpoint {path.name}: {error}")
+                continue
+            if state["fingerprint"] != self._fingerprint:
+                raise TrainingError(
+                    f"The run directory holds checkpoint {path.name} of another configuration; "
+                    "start this run in a new directory."
+                )
+            return state
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self._directory.glob("step-*.pt"), reverse=True)
 
 
-def load_checkpoint(
-    directory: Path, fingerprint: Mapping[str, Any], report: Report
-) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, with its `step`; None when there is none.
-
-    An unreadable one (the disk was full, the machine lost power) is named in the log and passed
-    over.
-
-    Raises:
-        TrainingError: the run directory holds a checkpoint of another configuration than the one
-            `fingerprint` describes. Going on from it would give a model that nobody asked for.
-    """
-    for path in _newest_first(directory):
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            report.log(f"Passed over the unreadable checkpoint {path.name}: {error}")
-            continue
-        if state["fingerprint"] != dict(fingerprint):
-            raise TrainingError(
-                f"The run directory holds checkpoint {path.name} of another configuration; "
-                "start this run in a new directory."
-            )
-        return state
-    return None
+def save_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Make the folder `target` by `write(folder)`, whole or not at all; an old one is replaced."""
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    _remove_tree(unfinished)
+    unfinished.mkdir(parents=True)
+    write(unfinished)
+    for path in unfinished.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    _remove_tree(target)
+    unfinished.rename(target)
+    _fsync_directory(target.parent)
 
 
-def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step-*.pt"), reverse=True)
+def _remove_tree(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _fsync_directory(directory: Path) -> None:

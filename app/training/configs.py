@@ -122,4 +122,19 @@ class PPOConfig:
     eval_prompts: int = option(
         16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
     )
+    missing_eos_penalty: float = option(
+        0.0,
+        "Taken off the score of a completion that ran out of tokens, in standard deviations.",
+        minimum=0.0,
+        maximum=100.0,
+        advanced=True,
+    )
+    max_prompt_tokens: int = option(
+        512,
+        "Longer prompts are left out.",
+        minimum=1,
+        maximum=32768,
+        unit="tokens",
+        advanced=True,
+    )
     seed: int = option(0, "Seed of the prompt order and the sampling.", minimum=0, advanced=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def pairwise_ranking_loss(
     Returns:
         A scalar; 0 (with gradient 0) for a task without any pair.
     """
-    losses = -F.logsigmoid(scores[:, None] - scores[None, :])
+    losses = -functional.logsigmoid(scores[:, None] - scores[None, :])
     pairs = preferred.sum(dim=(1, 2))
     ranking_losses = (losses * preferred).sum(dim=(1, 2)) / pairs.clamp(min=1)
     counted = (pairs > 0).to(scores.dtype)

@@ -1,0 +1,230 @@
+"""Policy, value head and reference on one trunk.
+
+With LoRA the adapters on are the policy and the adapters off are the reference: one copy of the
+weights serves both, and a checkpoint holds the adapters alone. Without LoRA every weight is trained
+and the reference is a frozen second copy. There is no dropout anywhere: the ratio of the first
+minibatch has to be 1.
+
+Shape letters: B completions, P prompt tokens (padded on the left), C completion tokens (padded on
+the right), T = P + C, H hidden size, V vocabulary. Masks: True means "counts".
+"""
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from app.training.logprobs import token_logprobs
+from app.training.report import TrainingError
+
+# The update is scaled by alpha / rank = 2, PEFT's and QLoRA's usual choice.
+LORA_ALPHA_PER_RANK = 2
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack"}
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Prompts with their sampled completions.
+
+    `prompt_ids` int64 [B, P] and `prompt_mask` bool [B, P], padded on the left; `tokens` int64
+    [B, C] and `completion_mask` bool [B, C], padded on the right.
+    """
+
+    prompt_ids: Tensor
+    prompt_mask: Tensor
+    tokens: Tensor
+    completion_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, rows: Tensor) -> "Sequences":
+        """Some rows, without the columns that are padding in all of them."""
+        prompt_width = max(1, int(self.prompt_mask[rows].sum(dim=1).max()))
+        width = max(1, int(self.completion_mask[rows].sum(dim=1).max()))
+        return Sequences(
+            self.prompt_ids[rows, -prompt_width:],
+            self.prompt_mask[rows, -prompt_width:],
+            self.tokens[rows, :width],
+            self.completion_mask[rows, :width],
+        )
+
+
+@dataclass(frozen=True)
+class TokenOutputs:
+    """What the policy says about each sampled token, float32 [B, C] each.
+
+    `logprobs` and `values` carry gradients, `entropies` do not. `values` is V of the state before
+    the token. Where `completion_mask` is False they are finite and mean nothing.
+    """
+
+    logprobs: Tensor
+    entropies: Tensor
+    values: Tensor
+
+
+class Policy(nn.Module):
+    """A causal language model with a value head, and the reference it started as.
+
+    Args:
+        model: the causal language model, its adapters injected where LoRA is on.
+        adapters: the PEFT wrapper of `model`, or None for full fine-tuning.
+        reference: the frozen copy of `model`, or None with LoRA.
+    """
+
+    def __init__(self, model: Any, adapters: Any | None, reference: Any | None) -> None:
+        super().__init__()
+        self.model = model
+        # In lists, so that the weights are not registered (and saved) a second time.
+        self._adapters = [adapters]
+        self._reference = [reference]
+        self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
+        # V = 0 at first: a random head would shape the first advantages by noise.
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        self.eval()
+
+    def forward(self, sequences: Sequences, temperature: float) -> TokenOutputs:
+        """Logprobs at the sampling temperature, entropies and values of the sampled tokens.
+
+        The value head reads the trunk's last hidden state and its loss reaches the trunk, as in
+        Ziegler et al. 2019: the states it has to tell apart are the policy's own.
+        """
+        hidden = _predicting_states(self.model, sequences)
+        logprobs, entropies = _logprobs(self.model, hidden, sequences.tokens, temperature)
+        values = self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)
+        return TokenOutputs(logprobs, entropies, values)
+
+    def values(self, sequences: Sequences) -> Tensor:
+        """V of the state before each sampled token, [B, C]; no language-model head involved."""
+        values: Tensor = self.value_head(_predicting_states(self.model, sequences)).squeeze(-1)
+        return values
+
+    def ref_logprobs(self, sequences: Sequences, temperature: float) -> Tensor:
+        """The reference's logprobs of the sampled tokens, float32 [B, C], without gradient."""
+        with torch.no_grad(), self.reference() as model:
+            hidden = _predicting_states(model, sequences)
+            return _logprobs(model, hidden, sequences.tokens, temperature)[0]
+
+    @contextmanager
+    def reference(self) -> Iterator[Any]:
+        """The reference as a causal language model: the adapters off, or the frozen copy."""
+        (adapters,), (reference,) = self._adapters, self._reference
+        if adapters is None:
+            yield reference
+        else:
+            with adapters.disable_adapter():
+                yield self.model
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training changes: adapters (or every weight) and the value head."""
+        trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
+        return {name: weight for name, weight in self.state_dict().items() if name in trained}
+
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from `trained_state`."""
+        self.load_state_dict(state, strict=False)
+
+    def save(self, folder: Path, source: Path) -> None:
+        """Write the policy as an ordinary model folder, its adapters merged in for good.
+
+        Tokenizer, chat template and generation config are the files of `source`, byte for byte.
+        The policy cannot be trained on afterwards.
+        """
+        (adapters,) = self._adapters
+        model = self.model if adapters is None else adapters.merge_and_unload()
+        model.save_pretrained(folder)
+        for path in source.iterdir():
+            weights = path.suffix in WEIGHT_SUFFIXES or path.name.endswith(".index.json")
+            if path.is_file() and path.name != "config.json" and not weights:
+                shutil.copyfile(path, folder / path.name)
+
+
+def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any, Policy]:
+    """Tokenizer and policy from a model folder, in float32.
+
+    LoRA goes on every linear layer but the language-model head (Dettmers et al. 2023 §4 needed all
+    of them to match full fine-tuning); its B is zero, so that the policy starts as the reference.
+
+    Raises:
+        TrainingError: the folder holds no causal language model with a usable tokenizer, or one
+            whose logits are more than its head times its last hidden state.
+    """
+    torch.manual_seed(seed)  # LoRA's A is drawn from the global generator
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(policy_dir, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            policy_dir, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TrainingError(f"Cannot load the policy {policy_dir.name}: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise TrainingError(f"The tokenizer of {policy_dir.name} has no end-of-text token.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    _check_logits(model, tokenizer.eos_token_id, policy_dir.name)
+    adapters = reference = None
+    if lora_rank is None:
+        reference = copy.deepcopy(model).eval().requires_grad_(False)
+        model.requires_grad_(True)
+    else:
+        adapters = get_peft_model(
+            model,
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                r=lora_rank,
+                lora_alpha=LORA_ALPHA_PER_RANK * lora_rank,
+                lora_dropout=0.0,
+                target_modules="all-linear",
+            ),
+        )
+    return tokenizer, Policy(model, adapters, reference)
+
+
+def _predicting_states(model: Any, sequences: Sequences) -> Tensor:
+    """The last hidden states that predict the sampled tokens, [B, C, H].
+
+    The state before token t predicts it, so the last token is not fed in, and the first C − 1
+    tokens follow the prompt. Positions count real tokens, so that padding on the left changes
+    nothing.
+    """
+    input_ids = torch.cat([sequences.prompt_ids, sequences.tokens[:, :-1]], dim=1)
+    mask = torch.cat([sequences.prompt_mask, sequences.completion_mask[:, :-1]], dim=1)
+    output = model.base_model(
+        input_ids=input_ids,
+        attention_mask=mask.long(),
+        position_ids=(mask.long().cumsum(dim=1) - 1).clamp(min=0),
+        use_cache=False,
+    )
+    hidden: Tensor = output.last_hidden_state
+    return hidden[:, sequences.prompt_ids.shape[1] - 1 :]
+
+
+def _logprobs(
+    model: Any, hidden: Tensor, tokens: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    head = model.get_output_embeddings()
+    return token_logprobs(hidden, head.weight, tokens, temperature, getattr(head, "bias", None))
+
+
+def _check_logits(model: Any, token: int, name: str) -> None:
+    """Refuse a model that scales or caps its logits after the head (Gemma 2, Granite, Cohere)."""
+    ids = torch.full((1, 2), token)
+    with torch.no_grad():
+        output = model.eval()(input_ids=ids, output_hidden_states=True)
+        head = model.get_output_embeddings()
+        ours = head(model.base_model(input_ids=ids).last_hidden_state)
+    if not torch.allclose(ours, output.logits, atol=1e-3, rtol=1e-3):
+        raise TrainingError(
+            f"The policy {name} changes its logits after the language-model head, which PPO here "
+            "does not support."
+        )

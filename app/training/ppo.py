@@ -1,0 +1,430 @@
+"""Tune a policy against a reward model with PPO (Ziegler et al. 2019, InstructGPT §3.5).
+
+    measure the starting policy on held-out prompts
+    for each iteration:
+        rollout     one completion y of each prompt x, its score s = RM(x, y), logπ, logπ_ref, V
+        rewards     r_t = −β·(logπ − logπ_ref)(t), plus s at the last token
+        advantages  A = whiten(GAE(r, V)),  R = GAE + V
+        for each epoch, for each minibatch:
+            L = clipped policy loss + 0.1·clipped value loss
+            Adam step on L, gradient clipped
+        β follows the measured KL
+    measure the tuned policy on the same prompts with the same seeds
+
+Nothing random is kept in memory: every stream is derived from the seed and the iteration, so a run
+that was killed goes on from its checkpoint exactly as if nothing had happened.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.inference.formatting import encode_prompt
+from app.training.advantages import gae, masked_whiten, penalize_unfinished, token_rewards
+from app.training.checkpoint import Checkpoints, save_folder
+from app.training.configs import PPOConfig
+from app.training.kl import KLController, make_controller
+from app.training.losses import clipped_policy_loss, clipped_value_loss, masked_mean
+from app.training.policy import Policy, load_policy
+from app.training.report import Report, TrainingError
+from app.training.reward_metrics import bootstrap_interval
+from app.training.reward_scorer import load_scorer
+from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout, row_groups
+
+# Weight of the value loss beside the policy loss (Ziegler et al.'s code, and TRL's).
+VALUE_COEF = 0.1
+GRADIENT_CLIP = 1.0
+# Huang et al. 2022, "The 37 implementation details of PPO", detail 3.
+ADAM_EPSILON = 1e-5
+# Padded tokens of one training pass; a larger minibatch goes through in parts, with its gradient
+# added up, so that memory does not grow with the minibatch.
+TRAIN_TOKENS = 4096
+EVALUATION_BATCH = 16
+SHOWN_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class PPOResult:
+    """The tuned policy's folder, and the starting and the tuned policy on held-out prompts.
+
+    `before` and `after` hold `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`,
+    `kl`, `length_mean`, `eos_fraction`, `prompts` and `samples` (rows of prompt, completion,
+    reward, kl).
+    """
+
+    model_dir: Path
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def train_policy(
+    config: PPOConfig,
+    policy_dir: Path,
+    reward_model_dir: Path,
+    prompts: Sequence[Prompt],
+    eval_prompts: Sequence[Prompt],
+    run_dir: Path,
+    report: Report,
+) -> PPOResult:
+    """Tune the policy of one folder against the reward model of another; see `tune_policy`."""
+    report.progress(0.0, "Loading the reward model")
+    score = load_scorer(reward_model_dir)
+    return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report)
+
+
+def tune_policy(
+    config: PPOConfig,
+    policy_dir: Path,
+    score: Scorer,
+    prompts: Sequence[Prompt],
+    eval_prompts: Sequence[Prompt],
+    run_dir: Path,
+    report: Report,
+) -> PPOResult:
+    """Tune the policy against any scorer; run again on the same `run_dir` it goes on where it was.
+
+    Leaves the tuned policy in `run_dir/model`, an ordinary model folder. Reports at every
+    iteration, counted from 1: `reward_mean`, `reward_std`, `kl`, `kl_coef`, `objective`,
+    `policy_loss`, `value_loss`, `clip_fraction`, `approx_kl`, `entropy`, `length_mean`,
+    `eos_fraction`, `grad_norm` and the seconds of each stage.
+
+    Raises:
+        TrainingError: nothing to train on, a policy that cannot be used, a reward, loss or
+            log-probability that is not finite.
+        Cancelled: the run was asked to stop.
+    """
+    report.progress(0.0, "Loading the policy")
+    tokenizer, policy = load_policy(policy_dir, config.lora_rank, config.seed)
+    prompts = _short_enough(prompts, tokenizer, policy, config, report)
+    eval_prompts = _short_enough(eval_prompts, tokenizer, policy, config, report)
+    eval_prompts = eval_prompts[: config.eval_prompts]
+    if not prompts:
+        raise TrainingError("There is no prompt to train on.")
+    trained = [weight for weight in policy.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, eps=ADAM_EPSILON)
+    controller = make_controller(config.kl_coef, config.kl_target)
+    scale: RewardScale | None = None
+    checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
+    pace = _Pace(config.iterations)
+    report.log(
+        f"Tuning {sum(weight.numel() for weight in trained):,} weights on {len(prompts)} prompts, "
+        f"holding out {len(eval_prompts)}."
+    )
+
+    def state() -> dict[str, Any]:
+        return {
+            "policy": policy.trained_state(),
+            "optimizer": optimizer.state_dict(),
+            "controller": controller.state_dict(),
+            "scale": None if scale is None else asdict(scale),
+            "before": before,
+            "evaluation_seconds": pace.evaluation_seconds,
+        }
+
+    if (saved := checkpoints.load()) is not None:
+        policy.load_trained_state(saved["policy"])
+        optimizer.load_state_dict(saved["optimizer"])
+        controller.load_state_dict(saved["controller"])
+        scale = None if saved["scale"] is None else RewardScale(**saved["scale"])
+        done, before = saved["step"], saved["before"]
+        pace.evaluation_seconds = saved["evaluation_seconds"]
+        report.log(f"Going on after iteration {done} of {config.iterations}.")
+    else:
+        report.progress(0.0, "Measuring the starting policy")
+        started = time.monotonic()
+        done, before = 0, evaluate_policy(policy, tokenizer, score, eval_prompts, config, report)
+        pace.evaluation_seconds = time.monotonic() - started
+        checkpoints.save(0, state())
+
+    for iteration in range(done + 1, config.iterations + 1):
+        started = time.monotonic()
+        kl_coef = controller.kl_coef
+        report.check_cancelled()
+        report.progress(
+            pace.fraction(iteration), f"Iteration {iteration}: sampling", pace.eta(iteration)
+        )
+        try:
+            rollout = collect_rollout(
+                policy,
+                tokenizer,
+                score,
+                draw_prompts(prompts, config.prompts_per_iteration, iteration, config.seed),
+                temperature=config.temperature,
+                max_new_tokens=config.max_new_tokens,
+                seed=_derived_seed(config.seed, "rollout", iteration),
+            )
+        except TrainingError as error:
+            raise TrainingError(f"Iteration {iteration}: {error}") from error
+        if scale is None:
+            scale = RewardScale.of(rollout.scores)
+            report.log(f"Scores of the starting policy: {scale.mean:.3f} ± {scale.std:.3f}.")
+
+        report.check_cancelled()
+        report.progress(
+            pace.fraction(iteration), f"Iteration {iteration}: training", pace.eta(iteration)
+        )
+        scores = penalize_unfinished(
+            scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
+        )
+        update_started = time.monotonic()
+        losses = update_policy(policy, optimizer, rollout, scores, kl_coef, config, iteration)
+        controller.update(rollout.kl.mean().item())
+        report.metrics(
+            iteration,
+            {
+                "reward_mean": rollout.scores.mean().item(),
+                "reward_std": rollout.scores.std(correction=0).item(),
+                "kl": rollout.kl.mean().item(),
+                "kl_coef": kl_coef,
+                "objective": (scores - kl_coef * rollout.kl).mean().item(),
+                **losses,
+                "length_mean": rollout.lengths.mean().item(),
+                "eos_fraction": rollout.finished.float().mean().item(),
+                **rollout.seconds,
+                "train_seconds": time.monotonic() - update_started,
+                "iteration_seconds": time.monotonic() - started,
+            },
+        )
+        report.samples(iteration, sample_rows(rollout)[:SHOWN_SAMPLES])
+        checkpoints.save_if_due(iteration, state)
+        pace.iterated(time.monotonic() - started)
+
+    report.check_cancelled()
+    if config.iterations > done:
+        checkpoints.save(config.iterations, state())
+    report.progress(0.97, "Measuring the tuned policy", pace.evaluation_seconds)
+    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report)
+    report.progress(0.99, "Saving the tuned policy")
+    save_folder(run_dir / "model", lambda folder: policy.save(folder, policy_dir))
+    report.progress(1.0, "Done", 0.0)
+    return PPOResult(run_dir / "model", before, after)
+
+
+def update_policy(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    scores: Tensor,
+    kl_coef: float,
+    config: PPOConfig,
+    iteration: int,
+) -> dict[str, float]:
+    """All epochs of clipped updates on one rollout; the losses are means over the minibatches.
+
+    Args:
+        scores: [B] float, what each completion is worth, normalised and penalised.
+        kl_coef: β of the per-token KL penalty.
+
+    Raises:
+        TrainingError: a loss or gradient that is not finite; the weights are left as before it.
+    """
+    sequences, mask = rollout.sequences, rollout.sequences.completion_mask
+    rewards = token_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef)
+    advantages, returns = gae(rewards, rollout.values, mask, config.gae_lambda)
+    advantages = masked_whiten(advantages, mask)
+    trained = [weight for group in optimizer.param_groups for weight in group["params"]]
+    generator = torch.Generator().manual_seed(_derived_seed(config.seed, "order", iteration))
+    history: list[dict[str, float]] = []
+    for _ in range(config.epochs):
+        order = torch.randperm(len(sequences), generator=generator)
+        for minibatch in order.tensor_split(min(config.minibatches, len(sequences))):
+            tokens = mask[minibatch].sum()
+            figures: dict[str, float] = {}
+            for rows in row_groups(sequences, TRAIN_TOKENS, minibatch):
+                part = sequences.select(rows)
+                width = part.tokens.shape[1]
+                output = policy(part, config.temperature)
+                policy_loss = clipped_policy_loss(
+                    output.logprobs,
+                    rollout.logprobs[rows, :width],
+                    advantages[rows, :width],
+                    part.completion_mask,
+                    config.clip_range,
+                )
+                value_loss = clipped_value_loss(
+                    output.values,
+                    rollout.values[rows, :width],
+                    returns[rows, :width],
+                    part.completion_mask,
+                    config.clip_range,
+                )
+                share = part.completion_mask.sum() / tokens
+                loss = share * (policy_loss.loss + VALUE_COEF * value_loss)
+                loss.backward()  # type: ignore[no-untyped-call]
+                for name, figure in (
+                    ("loss", policy_loss.loss + VALUE_COEF * value_loss),
+                    ("policy_loss", policy_loss.loss),
+                    ("value_loss", value_loss),
+                    ("clip_fraction", policy_loss.clip_fraction),
+                    ("approx_kl", policy_loss.approx_kl),
+                    ("entropy", masked_mean(output.entropies, part.completion_mask)),
+                ):
+                    figures[name] = figures.get(name, 0.0) + (share * figure).item()
+            figures["grad_norm"] = nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP).item()
+            if not torch.isfinite(torch.tensor([figures["loss"], figures["grad_norm"]])).all():
+                raise TrainingError(
+                    f"Iteration {iteration}: the loss is not finite; try a lower learning rate."
+                )
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            history.append(figures)
+    return {name: sum(step[name] for step in history) / len(history) for name in history[0]}
+
+
+def evaluate_policy(
+    policy: Policy,
+    tokenizer: Any,
+    score: Scorer,
+    prompts: Sequence[Prompt],
+    config: PPOConfig,
+    report: Report,
+) -> dict[str, Any]:
+    """One completion of each held-out prompt, drawn with the same seeds at every call.
+
+    The same random numbers before and after leave less of the difference to chance. Rewards are the
+    scorer's own, without normalisation or penalty. Figures are None where there is no prompt.
+    """
+    rollouts = []
+    for start in range(0, len(prompts), EVALUATION_BATCH):
+        report.check_cancelled()
+        rollouts.append(
+            collect_rollout(
+                policy,
+                tokenizer,
+                score,
+                prompts[start : start + EVALUATION_BATCH],
+                temperature=config.temperature,
+                max_new_tokens=config.max_new_tokens,
+                seed=_derived_seed(config.seed, "evaluation", start),
+            )
+        )
+    if not rollouts:
+        names = ("reward_mean", "reward_ci95", "reward_std", "kl", "length_mean", "eos_fraction")
+        return {**dict.fromkeys(names), "prompts": 0, "samples": []}
+    scores = torch.cat([rollout.scores for rollout in rollouts])
+    return {
+        "reward_mean": scores.mean().item(),
+        "reward_ci95": bootstrap_interval(scores.tolist(), [prompt.id for prompt in prompts]),
+        "reward_std": scores.std(correction=0).item(),
+        "kl": torch.cat([rollout.kl for rollout in rollouts]).mean().item(),
+        "length_mean": torch.cat([rollout.lengths for rollout in rollouts]).mean().item(),
+        "eos_fraction": torch.cat([r.finished for r in rollouts]).float().mean().item(),
+        "prompts": len(prompts),
+        "samples": [row for rollout in rollouts for row in sample_rows(rollout)],
+    }
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """Mean and standard deviation of the scores under the starting policy.
+
+    Ziegler et al. 2019 §2.1 train on rewards of mean 0 and variance 1 under the starting policy.
+    A reward model's scale is an accident of its training, and without this `kl_coef`, the value
+    clipping and the end-of-turn penalty would mean something else for each of them. Taken from the
+    first rollout, before any update, and kept for the whole run.
+    """
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, scores: Tensor) -> "RewardScale":
+        """The scale of these scores, [B]; scores that are all alike are only shifted."""
+        std = scores.std().item() if len(scores) > 1 else 0.0
+        return cls(scores.mean().item(), std if std > 1e-6 else 1.0)
+
+    def normalize(self, scores: Tensor) -> Tensor:
+        """Scores in standard deviations from the starting policy's mean, [B]."""
+        return (scores - self.mean) / self.std
+
+
+def draw_prompts(
+    prompts: Sequence[Prompt], count: int, iteration: int, seed: int
+) -> list[Prompt]:
+    """The prompts of one iteration: pass after pass over all of them, each in a new order.
+
+    The cursor is the iteration itself, so that there is nothing to save and nothing to lose.
+    """
+    first = (iteration - 1) * count
+    drawn = []
+    for position in range(first, first + count):
+        epoch, place = divmod(position, len(prompts))
+        if place == 0 or position == first:
+            order = list(range(len(prompts)))
+            random.Random(f"{seed}:{epoch}").shuffle(order)  # noqa: S311 - no secret
+        drawn.append(prompts[order[place]])
+    return drawn
+
+
+def sample_rows(rollout: Rollout) -> list[dict[str, object]]:
+    """The rollout as rows to look at: prompt, completion, reward, kl, tokens, finished."""
+    return [
+        {
+            "prompt_id": prompt.id,
+            "prompt": prompt.messages[-1]["content"],
+            "completion": text,
+            "reward": reward,
+            "kl": kl,
+            "tokens": int(length),
+            "finished": finished,
+        }
+        for prompt, text, reward, kl, length, finished in zip(
+            rollout.prompts,
+            rollout.texts,
+            rollout.scores.tolist(),
+            rollout.kl.tolist(),
+            rollout.lengths.tolist(),
+            rollout.finished.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _short_enough(
+    prompts: Sequence[Prompt], tokenizer: Any, policy: Policy, config: PPOConfig, report: Report
+) -> list[Prompt]:
+    """The prompts that fit; a cut prompt would ask something else, so long ones are left out."""
+    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
+    room = min(config.max_prompt_tokens, context - config.max_new_tokens)
+    kept = [p for p in prompts if 0 < len(encode_prompt(tokenizer, p.messages)) <= room]
+    if len(kept) < len(prompts):
+        report.log(
+            f"Left out {len(prompts) - len(kept)} of {len(prompts)} prompts longer than "
+            f"{room} tokens."
+        )
+    return kept
+
+
+def _derived_seed(seed: int, purpose: str, index: int) -> int:
+    """A stream of its own for every purpose and iteration."""
+    return random.Random(f"{seed}:{purpose}:{index}").getrandbits(62)  # noqa: S311 - no secret
+
+
+class _Pace:
+    """How far the run is and when it ends, by the iterations and the evaluation it has timed."""
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+        self._seconds: list[float] = []
+        self.evaluation_seconds = 0.0
+
+    def iterated(self, seconds: float) -> None:
+        """Take in how long an iteration took; the latest eight count."""
+        self._seconds = [*self._seconds[-7:], seconds]
+
+    def fraction(self, iteration: int) -> float:
+        """Share of the work done when `iteration` begins; the evaluations are one each."""
+        return min(0.97, iteration / (self._iterations + 2))
+
+    def eta(self, iteration: int) -> float | None:
+        """Seconds left when `iteration` begins; None until one was timed."""
+        if not self._seconds:
+            return None
+        each = sum(self._seconds) / len(self._seconds)
+        return each * (self._iterations - iteration + 1) + self.evaluation_seconds

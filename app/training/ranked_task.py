@@ -1,0 +1,60 @@
+"""What a reward model is trained on, and how it is split."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.training.losses import preference_matrix
+from app.training.report import TrainingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedTask:
+    """One prompt with its completions and every labeler's ranking of them.
+
+    `rankings` holds one list of K ranks per labeler: 1 is best, equal ranks are ties, None is
+    unranked. `weights` has one entry per ranking; None means they all count the same.
+    """
+
+    prompt_id: str
+    messages: list[dict[str, str]]
+    completions: list[str]
+    rankings: list[list[int | None]]
+    weights: list[float] | None = None
+
+    def pair_count(self) -> int:
+        """How many preferred-first pairs all rankings together give."""
+        return int(preference_matrix(self.rankings, self.completions).sum())
+
+
+def split_tasks(
+    tasks: Sequence[RankedTask], eval_fraction: float, seed: int
+) -> tuple[list[RankedTask], list[RankedTask]]:
+    """Training and held-out tasks, no prompt in both; tasks without any pair are in neither.
+
+    With two prompts or more at least one is held out and at least one stays, whatever the
+    fraction. The same prompts and seed give the same split in whatever order the tasks come.
+
+    Raises:
+        TrainingError: no task has a pair, or a ranking does not fit its completions.
+    """
+    for task in tasks:
+        for ranks in task.rankings:
+            if len(ranks) != len(task.completions):
+                raise TrainingError(
+                    f"A ranking of prompt {task.prompt_id} has {len(ranks)} ranks for "
+                    f"{len(task.completions)} completions."
+                )
+        if task.weights is not None and len(task.weights) != len(task.rankings):
+            raise TrainingError(f"A task of prompt {task.prompt_id} has not one weight a ranking.")
+    useful = [task for task in tasks if task.rankings and task.pair_count()]
+    if not useful:
+        raise TrainingError(
+            "There is no pair to train on: every ranking ties, skips or repeats its completions."
+        )
+    prompts = sorted({task.prompt_id for task in useful})
+    random.Random(seed).shuffle(prompts)  # noqa: S311 - a split needs no secret
+    count = min(max(1, round(eval_fraction * len(prompts))), len(prompts) - 1)
+    held_out = set(prompts[:count])
+    train = [task for task in useful if task.prompt_id not in held_out]
+    return train, [task for task in useful if task.prompt_id in held_out]

@@ -1,0 +1,167 @@
+"""How good a reward model is on rankings it did not see, with the floors and ceilings beside it."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.training.losses import preference_matrix
+from app.training.ranked_task import RankedTask
+
+CALIBRATION_BINS = 5
+HISTOGRAM_BINS = 20
+BOOTSTRAP_DRAWS = 1000
+
+
+def evaluate_rewards(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> dict[str, Any]:
+    """The report of a reward model, as numbers that JSON can carry.
+
+    Every pair of every ranking counts once: `accuracy` is the share of pairs whose chosen
+    completion has the higher reward, equal rewards counting half, so that a constant model reads
+    0.5 and never 1; `log_loss` is the mean of −log σ(r_chosen − r_rejected), ln 2 for a constant
+    model. `longer_wins_accuracy` is what preferring the longer text scores on the same pairs, the
+    floor to beat; `human_agreement` is how often two labelers of a task agree on a pair both
+    ordered, the ceiling.
+
+    Args:
+        tasks: ranked tasks.
+        rewards: [K] float of each task, in order.
+
+    Returns:
+        `accuracy`, `accuracy_ci95` (bootstrap over prompts), `log_loss`, `reward_mean`,
+        `reward_std`, `length_correlation`, `longer_wins_accuracy`, `human_agreement`,
+        `eval_pairs`, `eval_tasks`, `eval_prompts`, `calibration`, `calibration_error` and
+        `histogram`; figures that do not exist (no pair, one labeler) are None.
+    """
+    margins, longer, prompts = [], [], []
+    for task, scores in zip(tasks, rewards, strict=True):
+        pairs = preference_matrix(task.rankings, task.completions).nonzero()
+        chosen, rejected = pairs[:, 1], pairs[:, 2]
+        lengths = torch.tensor([float(len(text)) for text in task.completions])
+        margins.append(scores[chosen] - scores[rejected])
+        longer.append(_wins(lengths[chosen] - lengths[rejected]))
+        prompts.extend([task.prompt_id] * len(pairs))
+    margin = torch.cat(margins) if margins else torch.empty(0)
+    everything = torch.cat(list(rewards)) if rewards else torch.empty(0)
+    wins = _wins(margin)
+    calibration, calibration_error = _calibration(margin)
+    return {
+        "accuracy": _mean(wins),
+        "accuracy_ci95": bootstrap_interval(wins.tolist(), prompts),
+        "log_loss": _mean(-torch.nn.functional.logsigmoid(margin)),
+        "reward_mean": _mean(everything),
+        "reward_std": _finite(everything.std(correction=0).item()) if len(everything) else None,
+        "length_correlation": _length_correlation(tasks, everything),
+        "longer_wins_accuracy": _mean(torch.cat(longer)) if longer else None,
+        "human_agreement": human_agreement(tasks),
+        "eval_pairs": len(margin),
+        "eval_tasks": len(tasks),
+        "eval_prompts": len({task.prompt_id for task in tasks}),
+        "calibration": calibration,
+        "calibration_error": calibration_error,
+        "histogram": _histogram(everything),
+    }
+
+
+def human_agreement(tasks: Sequence[RankedTask]) -> float | None:
+    """Share of completion pairs on which two labelers of a task say the same.
+
+    Over every two rankings of a task and every pair that both of them order; None where no task
+    has two rankings. No reward model can be expected to agree with a labeler more often.
+    """
+    same = total = 0
+    for task in tasks:
+        preferred = preference_matrix(task.rankings, task.completions)
+        for a, b in combinations(preferred, 2):
+            same += int((a & b).sum())
+            total += int((a & (b | b.T)).sum())
+    return same / total if total else None
+
+
+def bootstrap_interval(
+    values: Sequence[float], groups: Sequence[str], draws: int = BOOTSTRAP_DRAWS
+) -> list[float] | None:
+    """A 95% percentile interval of the mean, drawing whole groups (prompts) with replacement.
+
+    Pairs of one prompt are not independent, so the prompt is what is drawn; the seed is fixed, so
+    the same figures give the same interval. None for fewer than two groups.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2:
+        return None
+    index = {name: position for position, name in enumerate(names)}
+    member = torch.tensor([index[group] for group in groups])
+    value = torch.tensor(values, dtype=torch.double)
+    sums = torch.zeros(len(names), dtype=torch.double).index_add_(0, member, value)
+    counts = torch.zeros_like(sums).index_add_(0, member, torch.ones_like(value))
+    drawn = torch.randint(
+        len(names), (draws, len(names)), generator=torch.Generator().manual_seed(0)
+    )
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return [low, high]
+
+
+def _wins(difference: Tensor) -> Tensor:
+    """1 where the first of two is larger, ½ where they are equal, 0 where it is smaller."""
+    return (difference.sign() + 1) / 2
+
+
+def _mean(values: Tensor) -> float | None:
+    return _finite(values.mean().item()) if len(values) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _length_correlation(tasks: Sequence[RankedTask], rewards: Tensor) -> float | None:
+    """Pearson's correlation of reward and length in characters; None where one is constant."""
+    lengths = torch.tensor([float(len(text)) for task in tasks for text in task.completions])
+    if len(lengths) < 2:
+        return None
+    return _finite(torch.corrcoef(torch.stack([lengths, rewards.float()]))[0, 1].item())
+
+
+def _calibration(margin: Tensor) -> tuple[list[dict[str, float]], float | None]:
+    """How often the completion the model prefers is the chosen one, by how sure the model is.
+
+    Sureness is max(p, 1 − p) with p = σ(r_chosen − r_rejected), in five bins from 0.5 to 1. The
+    error is the mean distance of sureness from accuracy, weighted by pairs (ECE, Guo et al. 2017).
+    """
+    p = torch.sigmoid(margin)
+    sureness, wins = torch.maximum(p, 1 - p), _wins(margin)
+    bins: list[dict[str, float]] = []
+    error = 0.0
+    position = ((sureness - 0.5) / 0.5 * CALIBRATION_BINS).long().clamp(0, CALIBRATION_BINS - 1)
+    for k in range(CALIBRATION_BINS):
+        inside = position == k
+        pairs = int(inside.sum())
+        if pairs:
+            confidence, accuracy = sureness[inside].mean().item(), wins[inside].mean().item()
+            error += pairs / len(margin) * abs(confidence - accuracy)
+            bins.append(
+                {
+                    "from": 0.5 + 0.5 * k / CALIBRATION_BINS,
+                    "to": 0.5 + 0.5 * (k + 1) / CALIBRATION_BINS,
+                    "pairs": pairs,
+                    "confidence": confidence,
+                    "accuracy": accuracy,
+                }
+            )
+    return bins, error if bins else None
+
+
+def _histogram(rewards: Tensor) -> dict[str, list[float]]:
+    """Counts of rewards in twenty equal bins; `edges` has one entry more than `counts`."""
+    if not len(rewards):
+        return {"edges": [], "counts": []}
+    low, high = rewards.min().item(), rewards.max().item()
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts = torch.histc(rewards.float(), HISTOGRAM_BINS, low, high)
+    edges = torch.linspace(low, high, HISTOGRAM_BINS + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}

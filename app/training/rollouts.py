@@ -1,0 +1,172 @@
+"""A rollout: completions sampled from the policy, scored, with all that the update needs.
+
+Shape letters: B completions, C completion tokens. Masks: True means "counts".
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from app.inference.formatting import encode_prompt
+from app.inference.sampling import SamplingOptions, end_of_turn_ids, generate, pad_left
+from app.training.policy import Policy, Sequences
+from app.training.report import TrainingError
+
+# Padded tokens of one forward pass; more rows than that go one group after another.
+FORWARD_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the policy is asked: chat messages, and the id they have in the project."""
+
+    id: str
+    messages: list[dict[str, str]]
+
+
+class Scorer(Protocol):
+    """Gives every completion its reward; a reward model in use, any function in tests."""
+
+    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> Sequence[float]:
+        """One reward per completion, in order."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One completion of each prompt; tensors [B, C] float32 on the tokens, [B] on completions.
+
+    `logprobs` are those the tokens were drawn with, `ref_logprobs` the reference's, both at the
+    sampling temperature, and 0 like `values` where `completion_mask` is False. `scores` are the
+    scorer's, unchanged. `seconds` says how long each stage took.
+    """
+
+    prompts: Sequence[Prompt]
+    texts: list[str]
+    sequences: Sequences
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    scores: Tensor
+    finished: Tensor
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each completion, the end-of-turn token included: [B] float."""
+        return self.sequences.completion_mask.sum(dim=1).float()
+
+    @property
+    def kl(self) -> Tensor:
+        """Sampled KL of each completion, Σ_t logπ(t) − logπ_ref(t), in nats: [B] float."""
+        return (self.logprobs - self.ref_logprobs).sum(dim=1)
+
+
+def collect_rollout(
+    policy: Policy,
+    tokenizer: Any,
+    score: Scorer,
+    prompts: Sequence[Prompt],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+) -> Rollout:
+    """Sample one completion of each prompt, score it, and look at it with all three models.
+
+    The logprobs come from the sampler, which computes them exactly; only the reference and the
+    value head need a pass of their own. The reward model reads text, so that its tokenizer may be
+    another. The same policy, prompts and seed give the same rollout.
+
+    Raises:
+        TrainingError: a score or a logprob that is not a finite number.
+    """
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    prompt_ids, prompt_mask = pad_left(
+        [encode_prompt(tokenizer, prompt.messages) for prompt in prompts],
+        tokenizer.pad_token_id,
+        policy.value_head.weight.device,
+    )
+    stops = end_of_turn_ids(policy.model, tokenizer)
+    generated = generate(
+        policy.model,
+        prompt_ids,
+        prompt_mask,
+        1,
+        SamplingOptions(
+            temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop_token_ids=stops
+        ),
+    )
+    mask = generated.completion_mask
+    texts = [
+        tokenizer.decode(row[keep & ~torch.isin(row, torch.tensor(stops))], skip_special_tokens=True)
+        for row, keep in zip(generated.tokens, mask, strict=True)
+    ]
+    started = _lap(seconds, "generate_seconds", started)
+
+    scores = torch.tensor([float(value) for value in score(prompts, texts)])
+    if not torch.isfinite(scores).all():
+        broken = int((~torch.isfinite(scores)).nonzero()[0])
+        raise TrainingError(
+            f"The reward model gave {scores[broken].item()} for prompt {prompts[broken].id}."
+        )
+    started = _lap(seconds, "score_seconds", started)
+
+    sequences = Sequences(prompt_ids, prompt_mask.bool(), generated.tokens, mask)
+    values = torch.zeros_like(generated.logprobs)
+    ref_logprobs = torch.zeros_like(generated.logprobs)
+    with torch.no_grad():
+        for rows in row_groups(sequences, FORWARD_TOKENS):
+            part = sequences.select(rows)
+            width = part.tokens.shape[1]
+            values[rows, :width] = policy.values(part)
+            ref_logprobs[rows, :width] = policy.ref_logprobs(part, temperature)
+    ref_logprobs = torch.where(mask, ref_logprobs, 0.0)
+    if not (torch.isfinite(ref_logprobs).all() and torch.isfinite(generated.logprobs).all()):
+        raise TrainingError("A log-probability is not finite.")
+    _lap(seconds, "logprobs_seconds", started)
+    return Rollout(
+        prompts=prompts,
+        texts=texts,
+        sequences=sequences,
+        logprobs=generated.logprobs,
+        ref_logprobs=ref_logprobs,
+        values=torch.where(mask, values, 0.0),
+        scores=scores,
+        finished=generated.finished,
+        seconds=seconds,
+    )
+
+
+def row_groups(
+    sequences: Sequences, max_tokens: int, rows: Tensor | None = None
+) -> Sequence[Tensor]:
+    """The rows (all, or those given) in groups of like length, each at most `max_tokens` padded."""
+    rows = torch.arange(len(sequences)) if rows is None else rows
+    lengths = sequences.prompt_mask.sum(dim=1) + sequences.completion_mask.sum(dim=1)
+    rows = rows[lengths[rows].argsort(descending=True, stable=True)]
+    groups, start = [], 0
+    while start < len(rows):
+        # A group's width is its longest prompt plus its longest completion: the two are padded on
+        # their own sides, and the longest row need not have either of them.
+        end = start + 1
+        while end < len(rows):
+            part = rows[start : end + 1]
+            width = sequences.prompt_mask[part].sum(dim=1).max()
+            width += sequences.completion_mask[part].sum(dim=1).max()
+            if int(width) * len(part) > max_tokens:
+                break
+            end += 1
+        groups.append(rows[start:end])
+        start = end
+    return groups
+
+
+def _lap(seconds: dict[str, float], name: str, started: float) -> float:
+    now = time.monotonic()
+    seconds[name] = now - started
+    return now

@@ -1,0 +1,99 @@
+"""Models small enough to train in seconds: a byte vocabulary, random weights, real folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from app.training.rollouts import Prompt
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}{% endfor %}"
+    "{% if add_generation_prompt %}>{% endif %}"
+)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """256 bytes, then end-of-text and padding."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: index for index, character in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>", padding_side="left"
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_policy(folder: Path, seed: int = 0) -> Path:
+    """A 90k-parameter Llama over bytes, with its tokenizer, as a model folder."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_backbone(folder: Path, seed: int = 0) -> Path:
+    """A tiny BERT over bytes, with [CLS] and [SEP], as a model folder."""
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
+    torch.manual_seed(seed)
+    model = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=128,
+            pad_token_id=tokenizer.pad_token_id,
+            num_labels=1,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_prompts(count: int) -> list[Prompt]:
+    """Prompts of different lengths."""
+    return [
+        Prompt(id=f"p{n}", messages=[{"role": "user", "content": f"say {n}" + "!" * (n % 3)}])
+        for n in range(count)
+    ]
+
+
+def lowercase_share(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
+    """From -1 to 1: the share of lowercase letters in each completion."""
+    shares = [
+        sum("a" <= character <= "z" for character in text) / max(1, len(text))
+        for text in completions
+    ]
+    return [2 * share - 1 for share in shares]
