@@ -1,0 +1,385 @@
+"""Where a project stands in its loop, and which step comes next.
+
+Read again and again by a live page, so everything here is counts and newest rows: a dozen
+statements, whatever the size of the project.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Completion,
+    Job,
+    JobState,
+    Model,
+    ModelKind,
+    Prompt,
+    Ranking,
+    RankingEntry,
+    RankingSource,
+    Role,
+    Round,
+    RoundState,
+    Snapshot,
+    Task,
+    TaskState,
+    User,
+    Worker,
+    utc_now,
+)
+from app.projects.comparison import Comparison, find_newest_comparison, ranking_counts
+
+LOOP_JOB_KINDS = ("generation", "reward_model", "ppo")
+WORKER_SILENCE = timedelta(seconds=60)
+"""A worker that said nothing for this long is taken for stopped."""
+
+
+class NextStep(StrEnum):
+    """What moves the loop forward now."""
+
+    ADD_PROMPTS = "add_prompts"
+    START_ROUND = "start_round"
+    WATCH_GENERATION = "watch_generation"
+    REPAIR_GENERATION = "repair_generation"
+    RANK = "rank"
+    TRAIN_REWARD_MODEL = "train_reward_model"
+    WATCH_REWARD_MODEL = "watch_reward_model"
+    TUNE_POLICY = "tune_policy"
+    WATCH_PPO = "watch_ppo"
+    COMPARE_POLICY = "compare_policy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """The newest job of a kind."""
+
+    id: str
+    state: JobState
+    progress: float
+    stage: str
+    eta_seconds: float | None
+    reason: str | None
+    created_at: datetime
+
+    @property
+    def active(self) -> bool:
+        """Queued or running."""
+        return not self.state.final
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundProgress:
+    """The newest round, counted."""
+
+    id: str
+    number: int
+    state: RoundState
+    policies: list[str]
+    created_at: datetime
+    tasks: int
+    pending: int
+    open: int
+    short: int
+    completions: int
+    completions_wanted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """A model this project made."""
+
+    id: str
+    name: str
+    parent_id: str | None
+    reward_model_id: str | None
+    simulated_labels: bool
+    metrics: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopState:
+    """Everything the loop page shows."""
+
+    prompts: int
+    rounds: int
+    completions: int
+    rankings: int
+    simulated_rankings: int
+    rankings_missing: int
+    """Rankings that open tasks still want."""
+    labelers: int
+    """Different labelers among the rankings."""
+    ranking_now: int
+    """Live leases."""
+    people_who_rank: int
+    """Enabled accounts with the role labeler, simulated ones left out."""
+    pairs: int
+    snapshots: int
+    latest_round: RoundProgress | None
+    reward_model: ModelSummary | None
+    policy: ModelSummary | None
+    comparison: Comparison | None
+    jobs: dict[str, JobProgress]
+    worker_alive: bool
+    next_step: NextStep
+
+    def active_job(self, kind: str) -> JobProgress | None:
+        """The job of this kind that is queued or running."""
+        job = self.jobs.get(kind)
+        return job if job is not None and job.active else None
+
+    @property
+    def any_active_job(self) -> bool:
+        """Whether something is queued or running."""
+        return any(job.active for job in self.jobs.values())
+
+
+def get_loop_state(session: Session, project_id: str) -> LoopState:
+    """Count the stations of this project's loop and decide the next step."""
+    rounds = list(
+        session.scalars(select(Round).where(Round.project_id == project_id).order_by(Round.number))
+    )
+    latest_round = _round_progress(session, rounds[-1]) if rounds else None
+    jobs = _newest_jobs(session, project_id)
+    reward_model = _newest_model(session, project_id, ModelKind.REWARD_MODEL)
+    policy = _newest_model(session, project_id, ModelKind.POLICY)
+    rankings, simulated, labelers = _count_rankings(session, project_id)
+    prompts = _count(session, select(func.count(Prompt.id)).where(Prompt.project_id == project_id))
+    pairs = count_loop_pairs(session, project_id)
+    missing = _count_missing_rankings(session, project_id)
+    return LoopState(
+        prompts=prompts,
+        rounds=len(rounds),
+        completions=_count(
+            session,
+            select(func.count(Completion.id))
+            .join(Task, Task.id == Completion.task_id)
+            .where(Task.project_id == project_id),
+        ),
+        rankings=rankings,
+        simulated_rankings=simulated,
+        rankings_missing=missing,
+        labelers=labelers,
+        ranking_now=_count_live_leases(session, project_id),
+        people_who_rank=_count(
+            session,
+            select(func.count(User.id)).where(
+                User.role == Role.LABELER,
+                User.disabled_at.is_(None),
+                User.simulation_rule.is_(None),
+            ),
+        ),
+        pairs=pairs,
+        snapshots=_count(
+            session, select(func.count(Snapshot.id)).where(Snapshot.project_id == project_id)
+        ),
+        latest_round=latest_round,
+        reward_model=reward_model,
+        policy=policy,
+        comparison=find_newest_comparison(session, rounds),
+        jobs=jobs,
+        worker_alive=worker_is_alive(session),
+        next_step=decide_next_step(
+            prompts=prompts,
+            latest_round=latest_round,
+            rankings_missing=missing,
+            pairs=pairs,
+            reward_model=reward_model,
+            policy=policy,
+            jobs=jobs,
+        ),
+    )
+
+
+def decide_next_step(
+    *,
+    prompts: int,
+    latest_round: RoundProgress | None,
+    rankings_missing: int,
+    pairs: int,
+    reward_model: ModelSummary | None,
+    policy: ModelSummary | None,
+    jobs: dict[str, JobProgress],
+) -> NextStep:
+    """The one step that moves the loop forward.
+
+    A turn of the loop begins with a round. A reward model younger than the newest round says that
+    the admin has gone on, even if some tasks are still open; a policy tuned against that reward
+    model says so again. Work under way is watched before anything new is proposed.
+    """
+
+    def active(kind: str) -> bool:
+        return kind in jobs and jobs[kind].active
+
+    if active("ppo"):
+        return NextStep.WATCH_PPO
+    if active("reward_model"):
+        return NextStep.WATCH_REWARD_MODEL
+    if latest_round is None:
+        return NextStep.START_ROUND if prompts else NextStep.ADD_PROMPTS
+    if reward_model is not None and reward_model.created_at > latest_round.created_at:
+        if policy is not None and policy.reward_model_id == reward_model.id:
+            return NextStep.COMPARE_POLICY
+        return NextStep.TUNE_POLICY
+    if rankings_missing:
+        return NextStep.RANK
+    if active("generation"):
+        return NextStep.WATCH_GENERATION
+    if latest_round.pending and latest_round.state != RoundState.CLOSED and "generation" in jobs:
+        return NextStep.REPAIR_GENERATION
+    return NextStep.TRAIN_REWARD_MODEL if pairs else NextStep.START_ROUND
+
+
+def worker_is_alive(session: Session) -> bool:
+    """Whether any worker was heard of in the last minute."""
+    seen_at = session.scalar(select(func.max(Worker.seen_at)))
+    return seen_at is not None and utc_now() - seen_at < WORKER_SILENCE
+
+
+def _count(session: Session, statement: Select[int]) -> int:
+    return int(session.scalar(statement) or 0)
+
+
+def _count_rankings(session: Session, project_id: str) -> tuple[int, int, int]:
+    simulated = case((Ranking.source == RankingSource.SIMULATED, 1), else_=0)
+    row = session.execute(
+        select(
+            func.count(Ranking.id),
+            func.coalesce(func.sum(simulated), 0),
+            func.count(Ranking.labeler.distinct()),
+        ).where(Ranking.project_id == project_id, ranking_counts())
+    ).one()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def count_loop_pairs(session: Session, project_id: str) -> int:
+    """Preferred-first pairs of all current rankings, those of two identical texts left out."""
+    better, worse = aliased(RankingEntry), aliased(RankingEntry)
+    chosen, rejected = aliased(Completion), aliased(Completion)
+    return _count(
+        session,
+        select(func.count())
+        .select_from(Ranking)
+        .join(better, better.ranking_id == Ranking.id)
+        .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
+        .join(chosen, chosen.id == better.completion_id)
+        .join(rejected, and_(rejected.id == worse.completion_id, rejected.text != chosen.text))
+        .where(Ranking.project_id == project_id, ranking_counts()),
+    )
+
+
+def _count_missing_rankings(session: Session, project_id: str) -> int:
+    missing = Task.rankings_wanted - Task.rankings_got
+    return _count(
+        session,
+        select(func.coalesce(func.sum(case((missing > 0, missing), else_=0)), 0))
+        .join(Round, Round.id == Task.round_id)
+        .where(
+            Task.project_id == project_id,
+            Task.state == TaskState.OPEN,
+            Round.state != RoundState.CLOSED,
+        ),
+    )
+
+
+def _count_live_leases(session: Session, project_id: str) -> int:
+    return _count(
+        session,
+        select(func.count(Assignment.id))
+        .join(Task, Task.id == Assignment.task_id)
+        .where(
+            Task.project_id == project_id,
+            Assignment.state == AssignmentState.LEASED,
+            Assignment.lease_expires_at > utc_now(),
+        ),
+    )
+
+
+def _round_progress(session: Session, newest: Round) -> RoundProgress:
+    states = dict(
+        session.execute(
+            select(Task.state, func.count(Task.id))
+            .where(Task.round_id == newest.id)
+            .group_by(Task.state)
+        )
+        .tuples()
+        .all()
+    )
+    completions = _count(
+        session,
+        select(func.count(Completion.id))
+        .join(Task, Task.id == Completion.task_id)
+        .where(Task.round_id == newest.id),
+    )
+    tasks = sum(states.values())
+    wanted = tasks * newest.completions_per_prompt * max(1, len(newest.policies))
+    return RoundProgress(
+        id=newest.id,
+        number=newest.number,
+        state=RoundState(newest.state),
+        policies=newest.policies,
+        created_at=newest.created_at,
+        tasks=tasks,
+        pending=states.get(TaskState.PENDING, 0),
+        open=states.get(TaskState.OPEN, 0),
+        short=states.get(TaskState.SHORT, 0),
+        completions=completions,
+        completions_wanted=wanted,
+    )
+
+
+def _newest_jobs(session: Session, project_id: str) -> dict[str, JobProgress]:
+    """The newest job of each kind; columns are named, for a log tail can be long."""
+    jobs: dict[str, JobProgress] = {}
+    for kind in LOOP_JOB_KINDS:
+        row = session.execute(
+            select(
+                Job.id,
+                Job.state,
+                Job.progress,
+                Job.stage,
+                Job.eta_seconds,
+                Job.reason,
+                Job.created_at,
+            )
+            .where(Job.project_id == project_id, Job.kind == kind)
+            .order_by(Job.id.desc())
+            .limit(1)
+        ).one_or_none()
+        if row is not None:
+            jobs[kind] = JobProgress(**{**row._mapping, "state": JobState(row.state)})
+    return jobs
+
+
+def _newest_model(session: Session, project_id: str, kind: ModelKind) -> ModelSummary | None:
+    model = session.scalar(
+        select(Model)
+        .where(
+            Model.project_id == project_id,
+            Model.kind == kind,
+            Model.job_id.is_not(None),
+            Model.archived_at.is_(None),
+        )
+        .order_by(Model.created_at.desc())
+        .limit(1)
+    )
+    if model is None:
+        return None
+    return ModelSummary(
+        id=model.id,
+        name=model.name,
+        parent_id=model.parent_id,
+        reward_model_id=model.reward_model_id,
+        simulated_labels=model.simulated_labels,
+        metrics=model.metrics,
+        created_at=model.created_at,
+    )
