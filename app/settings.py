@@ -50,6 +50,13 @@ class Settings(BaseSettings):
     generation_timeout_seconds: float = Field(
         default=300.0, gt=0, description="Longest wait for one request to an inference server."
     )
+    endpoint_keys: dict[str, str] = Field(
+        default_factory=dict,
+        description="API keys of registered endpoints, as JSON: base URL (without /v1) to key.",
+    )
+    hub_url: str = Field(
+        default="https://huggingface.co", description="Hub that models are looked up on by id."
+    )
     max_upload_bytes: int = Field(
         default=2_000_000_000, ge=1, description="Largest import body taken."
     )

@@ -5,7 +5,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Id, JsonColumn, new_id, opaque_id, utc_now
@@ -106,12 +115,16 @@ class Round(Base):
     state: Mapped[str] = mapped_column(String(20), default=RoundState.GENERATING)
     policies: Mapped[list[str]] = mapped_column(JsonColumn, default=list)
     completions_per_prompt: Mapped[int] = mapped_column(default=4)
-    """Completions of each policy for each prompt (the most of any task, where imported)."""
+    """All completions of a prompt, dealt to the policies in turn (the most of any task, where
+    imported)."""
     sampling: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict)
     """`{temperature, top_p, max_new_tokens, seed}`."""
     labelers_per_task: Mapped[int] = mapped_column(default=1)
     prompt_limit: Mapped[int | None]
     job_id: Mapped[str | None] = mapped_column(String(32))
+    """Its latest generation job."""
+    completions_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Bytes of that job's completions file that are in the tables already."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
     closed_at: Mapped[datetime | None]

@@ -1,0 +1,81 @@
+"""What a model was made from, and what was made from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.models import Job, Model, Round, Snapshot
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A model with what it was made from, all the way up."""
+
+    model: Model
+    parent: "Ancestor | None" = None
+    reward_model: "Ancestor | None" = None
+    snapshot: Snapshot | None = None
+    job: Job | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """A model's ancestors, and what used it."""
+
+    ancestry: Ancestor
+    children: list[Model] = field(default_factory=list)
+    """Models that started from it."""
+    tuned: list[Model] = field(default_factory=list)
+    """Policies tuned against it as their reward model."""
+    rounds: list[Round] = field(default_factory=list)
+    """Rounds it generated completions for."""
+
+
+def get_lineage(session: Session, model: Model) -> Lineage:
+    """The lineage of a model both ways."""
+    children = session.scalars(
+        select(Model).where(Model.parent_id == model.id).order_by(Model.created_at)
+    )
+    tuned = session.scalars(
+        select(Model).where(Model.reward_model_id == model.id).order_by(Model.created_at)
+    )
+    return Lineage(
+        ancestry=find_ancestry(session, model),
+        children=list(children),
+        tuned=list(tuned),
+        rounds=rounds_of(session, model.id),
+    )
+
+
+def find_ancestry(session: Session, model: Model) -> Ancestor:
+    """A model with everything behind it.
+
+    A model is made after what it is made from, so there is no circle to fall into.
+    """
+    parent = session.get(Model, model.parent_id) if model.parent_id else None
+    reward_model = session.get(Model, model.reward_model_id) if model.reward_model_id else None
+    return Ancestor(
+        model=model,
+        parent=find_ancestry(session, parent) if parent else None,
+        reward_model=find_ancestry(session, reward_model) if reward_model else None,
+        snapshot=session.get(Snapshot, model.snapshot_id) if model.snapshot_id else None,
+        job=session.get(Job, model.job_id) if model.job_id else None,
+    )
+
+
+def rounds_of(session: Session, model_id: str) -> list[Round]:
+    """The rounds a model generated for, the newest first.
+
+    Policies are a JSON list in the round's row and rounds are few, so they are sifted here.
+    """
+    rounds = session.scalars(select(Round).order_by(Round.created_at.desc()))
+    return [round_ for round_ in rounds if model_id in round_.policies]
+
+
+def learned_from_simulated(models: Iterable[Model | None], snapshot: Snapshot | None) -> bool:
+    """Whether a model made from these rests on any ranking of a simulated labeler."""
+    if snapshot is not None and snapshot.simulated_rankings:
+        return True
+    return any(model is not None and model.simulated_labels for model in models)
