@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from app.training.checkpoint import load_checkpoint, save_checkpoint
+from app.training.checkpoint import Checkpoints, save_folder
 from app.training.report import TrainingError
 
 from .conftest import RecordingReport
@@ -10,14 +10,18 @@ FINGERPRINT = {"seed": 0}
 
 
 def save(directory, step):
-    state = {"fingerprint": FINGERPRINT, "weights": {"w": torch.full((3,), float(step))}}
-    return save_checkpoint(directory, step, state)
+    checkpoints = Checkpoints(directory, FINGERPRINT, RecordingReport())
+    return checkpoints.save(step, {"weights": {"w": torch.full((3,), float(step))}})
+
+
+def load(directory, fingerprint=FINGERPRINT, report=None):
+    return Checkpoints(directory, fingerprint, report or RecordingReport()).load()
 
 
 def test_the_newest_checkpoint_is_loaded_and_two_are_kept(tmp_path):
     for step in (1, 2, 10):
         save(tmp_path, step)
-    state = load_checkpoint(tmp_path, FINGERPRINT, RecordingReport())
+    state = load(tmp_path)
     assert state["step"] == 10
     assert state["weights"]["w"].tolist() == [10.0] * 3
     assert len(list(tmp_path.iterdir())) == 2
@@ -29,7 +33,7 @@ def test_a_torn_checkpoint_is_passed_over_and_named(tmp_path, kept):
     torn = save(tmp_path, 2)
     torn.write_bytes(torn.read_bytes()[:kept])
     report = RecordingReport()
-    assert load_checkpoint(tmp_path, FINGERPRINT, report)["step"] == 1
+    assert load(tmp_path, report=report)["step"] == 1
     assert torn.name in report.lines[0]
 
 
@@ -42,14 +46,47 @@ def test_a_crash_while_writing_leaves_no_checkpoint_behind(tmp_path, monkeypatch
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space"):
         save(tmp_path, 2)
-    assert load_checkpoint(tmp_path, FINGERPRINT, RecordingReport())["step"] == 1
+    assert load(tmp_path)["step"] == 1
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(TrainingError, match="another configuration"):
-        load_checkpoint(tmp_path, {"seed": 1}, RecordingReport())
+        load(tmp_path, {"seed": 1})
 
 
 def test_an_empty_directory_has_no_checkpoint(tmp_path):
-    assert load_checkpoint(tmp_path / "absent", FINGERPRINT, RecordingReport()) is None
+    assert load(tmp_path / "absent") is None
+
+
+def test_writing_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
+    now = [0.0]
+
+    def slow_disk(descriptor):
+        now[0] += 2.0
+
+    checkpoints = Checkpoints(tmp_path, FINGERPRINT, RecordingReport())
+    monkeypatch.setattr("app.training.checkpoint.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.training.checkpoint.os.fsync", slow_disk)
+    checkpoints.save(1, {})  # the file and its directory: four seconds
+    now[0] += 39
+    assert not checkpoints.save_if_due(2, dict)
+    now[0] += 2
+    assert checkpoints.save_if_due(3, dict)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def half(folder):
+        (folder / "config.json").write_text("{")
+        raise OSError("No space left on device")
+
+    def whole(folder):
+        (folder / "config.json").write_text("{}")
+
+    with pytest.raises(OSError, match="No space"):
+        save_folder(tmp_path / "model", half)
+    assert not (tmp_path / "model").exists()
+    save_folder(tmp_path / "model", whole)
+    save_folder(tmp_path / "model", whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "config.json").read_text() == "{}"

@@ -1,0 +1,235 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from app.training.configs import PPOConfig
+from app.training.policy import load_policy
+from app.training.ppo import RewardScale, draw_prompts, tune_policy, update_policy
+from app.training.report import Cancelled, TrainingError
+from app.training.rollouts import collect_rollout
+
+from .conftest import RecordingReport
+from .tiny import lowercase_share, make_policy, make_prompts
+
+SMALL = PPOConfig(
+    policy="tiny",
+    reward_model="lowercase",
+    iterations=4,
+    prompts_per_iteration=8,
+    max_new_tokens=6,
+    epochs=2,
+    minibatches=2,
+    learning_rate=1e-3,
+    lora_rank=4,
+    eval_prompts=4,
+)
+SERIES = (
+    "reward_mean",
+    "reward_std",
+    "kl",
+    "kl_coef",
+    "objective",
+    "policy_loss",
+    "value_loss",
+    "clip_fraction",
+    "approx_kl",
+    "entropy",
+    "length_mean",
+    "eos_fraction",
+    "grad_norm",
+)
+SECONDS = ("generate_seconds", "score_seconds", "logprobs_seconds", "train_seconds")
+
+
+@pytest.fixture(scope="module")
+def policy_dir(tmp_path_factory):
+    return make_policy(tmp_path_factory.mktemp("policy"))
+
+
+def tune(config, policy_dir, run_dir, report=None, score=lowercase_share, prompts=None):
+    return tune_policy(
+        config,
+        policy_dir,
+        score,
+        make_prompts(12) if prompts is None else prompts,
+        make_prompts(16)[12:],
+        run_dir,
+        report or RecordingReport(),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reward_rises_and_the_kl_stays_bounded(tmp_path, seed):
+    # Completions of 12 bytes. All lowercase and otherwise as the reference would be costs about
+    # 12 ln(258 / 26) = 27.5 nats, and one certain text would cost 12 ln 258 = 66.6.
+    config = PPOConfig(
+        policy="tiny",
+        reward_model="lowercase",
+        iterations=14,
+        prompts_per_iteration=64,
+        max_new_tokens=12,
+        epochs=4,
+        minibatches=2,
+        learning_rate=1e-2,
+        kl_coef=0.02,
+        kl_target=None,
+        lora_rank=None,
+        eval_prompts=16,
+        seed=seed,
+    )
+    report = RecordingReport()
+    policy_dir = make_policy(tmp_path / "policy", seed)
+    prompts = make_prompts(80)
+    result = tune_policy(
+        config, policy_dir, lowercase_share, prompts[:64], prompts[64:], tmp_path / "run", report
+    )
+    assert result.before["reward_mean"] < -0.6
+    assert result.after["reward_mean"] > 0.4
+    assert result.before["kl"] == pytest.approx(0, abs=1e-3)
+    assert 1 < result.after["kl"] < 40
+    assert max(report.series["kl"].values()) < 40
+
+
+def test_every_series_has_a_point_for_every_iteration(policy_dir, tmp_path):
+    report = RecordingReport()
+    tune(SMALL, policy_dir, tmp_path, report)
+    for name in (*SERIES, *SECONDS):
+        assert sorted(report.series[name]) == [1, 2, 3, 4], name
+        assert all(math.isfinite(value) for value in report.series[name].values()), name
+    assert {"prompt", "completion", "reward", "kl"} <= set(report.rows[4][0])
+    fractions = [fraction for fraction, _, _ in report.stages]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert report.stages[-4][2] > 0  # an ETA, once an iteration was timed
+
+
+@pytest.mark.parametrize("lora_rank", [4, None])
+@pytest.mark.parametrize("crash_at", [1, 3])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    policy_dir, tmp_path, crash_at, lora_rank
+):
+    config = replace(SMALL, lora_rank=lora_rank)
+    whole = RecordingReport()
+    expected = tune(config, policy_dir, tmp_path / "whole", whole)
+
+    broken = RecordingReport(crash_at=crash_at, series="policy_loss")
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, policy_dir, tmp_path / "broken", broken)
+    torch.manual_seed(1234)  # another process has another global generator
+    resumed = RecordingReport()
+    result = tune(config, policy_dir, tmp_path / "broken", resumed)
+
+    assert any("Going on after" in line for line in resumed.lines)
+    for name in SERIES:
+        for step, value in resumed.series[name].items():
+            assert value == whole.series[name][step], (name, step)
+        assert {crash_at, 4} <= set(resumed.series[name])
+    assert result.before == expected.before
+    assert result.after == expected.after
+    ours = AutoModelForCausalLM.from_pretrained(result.model_dir).state_dict()
+    theirs = AutoModelForCausalLM.from_pretrained(expected.model_dir).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_torn_checkpoint_costs_an_iteration_and_not_the_run(policy_dir, tmp_path):
+    whole = RecordingReport()
+    tune(SMALL, policy_dir, tmp_path / "whole", whole)
+    with pytest.raises(KeyboardInterrupt):
+        tune(
+            SMALL,
+            policy_dir,
+            tmp_path / "broken",
+            RecordingReport(crash_at=4, series="policy_loss"),
+        )
+    newest = max((tmp_path / "broken" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = RecordingReport()
+    tune(SMALL, policy_dir, tmp_path / "broken", resumed)
+    assert any(newest.name in line for line in resumed.lines)
+    assert resumed.series["policy_loss"][4] == whole.series["policy_loss"][4]
+
+
+def test_a_finished_run_that_is_run_again_gives_the_same_result(policy_dir, tmp_path):
+    first = tune(SMALL, policy_dir, tmp_path)
+    report = RecordingReport()
+    again = tune(SMALL, policy_dir, tmp_path, report)
+    assert again.after == first.after
+    assert "policy_loss" not in report.series
+
+
+def test_a_cancelled_run_stops_and_leaves_no_model(policy_dir, tmp_path):
+    report = RecordingReport()
+
+    def score(prompts, completions):
+        report.cancelled = len(report.series.get("reward_mean", {})) == 2
+        return lowercase_share(prompts, completions)
+
+    with pytest.raises(Cancelled):
+        tune(SMALL, policy_dir, tmp_path, report, score)
+    assert max(report.series["reward_mean"]) == 2
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_reward_that_is_no_number_names_the_iteration(policy_dir, tmp_path):
+    calls = []
+
+    def score(prompts, completions):
+        calls.append(1)
+        return [float("nan") if len(calls) == 4 else 0.0 for _ in prompts]
+
+    # The starting policy is measured in one call, so the fourth is iteration 3.
+    with pytest.raises(TrainingError, match="Iteration 3: The reward model gave nan"):
+        tune(SMALL, policy_dir, tmp_path, score=score)
+
+
+def test_nothing_to_train_on_is_refused(policy_dir, tmp_path):
+    with pytest.raises(TrainingError, match="no prompt"):
+        tune(SMALL, policy_dir, tmp_path, prompts=[])
+
+
+def test_prompts_that_do_not_fit_are_left_out_and_counted(policy_dir, tmp_path):
+    report = RecordingReport()
+    tune(replace(SMALL, iterations=1, max_prompt_tokens=7), policy_dir, tmp_path, report)
+    # "say 0>" has 6 tokens, "say 1!>" 7, "say 2!!>" 8: 2, 5, 8, 10 and 11 are too long.
+    assert any("Left out 5 of 12" in line for line in report.lines)
+
+
+def test_the_rollout_is_trained_on_alike_in_parts_and_whole(policy_dir, tmp_path, monkeypatch):
+    weights = []
+    for limit in (10_000, 1):
+        monkeypatch.setattr("app.training.ppo.TRAIN_TOKENS", limit)
+        tokenizer, policy = load_policy(policy_dir, None, 0)
+        rollout = collect_rollout(
+            policy,
+            tokenizer,
+            lowercase_share,
+            make_prompts(8),
+            temperature=1.0,
+            max_new_tokens=6,
+            seed=0,
+        )
+        # Plain gradient descent: Adam would blow rounding up to its full step.
+        optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
+        update_policy(policy, optimizer, rollout, rollout.scores, 0.1, SMALL, 1)
+        weights.append({name: weight.clone() for name, weight in policy.trained_state().items()})
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_every_prompt_is_drawn_once_a_pass():
+    prompts = make_prompts(10)
+    drawn = [
+        prompt.id for iteration in (1, 2, 3, 4, 5) for prompt in draw_prompts(prompts, 4, iteration, 7)
+    ]
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(prompt.id for prompt in prompts)
+    assert drawn[:10] != drawn[10:]
+
+
+def test_scores_are_measured_in_deviations_of_the_starting_policy():
+    scale = RewardScale.of(torch.tensor([1.0, 3.0]))  # mean 2, unbiased deviation sqrt 2
+    assert scale.normalize(torch.tensor([4.0])).item() == pytest.approx(math.sqrt(2))
+    assert RewardScale.of(torch.tensor([5.0, 5.0])) == RewardScale(5.0, 1.0)
+    assert RewardScale.of(torch.tensor([5.0])) == RewardScale(5.0, 1.0)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from app.training.advantages import gae, masked_whiten, token_rewards
+from app.training.losses import clipped_policy_loss
+from app.training.policy import load_policy
+from app.training.report import TrainingError
+from app.training.rollouts import collect_rollout, row_groups
+
+from .test_policy import disturb
+from .tiny import lowercase_share, make_policy, make_prompts
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    return load_policy(make_policy(tmp_path_factory.mktemp("policy")), 4, 0)
+
+
+def rollout_of(parts, score=lowercase_share, seed=1, count=6):
+    tokenizer, policy = parts
+    return collect_rollout(
+        policy,
+        tokenizer,
+        score,
+        make_prompts(count),
+        temperature=0.8,
+        max_new_tokens=9,
+        seed=seed,
+    )
+
+
+def test_before_any_update_the_ratio_is_1_and_the_kl_0(parts):
+    _, policy = parts
+    rollout = rollout_of(parts)
+    mask = rollout.sequences.completion_mask
+    torch.testing.assert_close(rollout.kl, torch.zeros(6), atol=1e-4, rtol=0)
+    rewards = token_rewards(rollout.scores, rollout.logprobs, rollout.ref_logprobs, mask, 0.1)
+    advantages, _ = gae(rewards, rollout.values, mask, 0.95)
+    with torch.no_grad():
+        output = policy(rollout.sequences, 0.8)
+    loss = clipped_policy_loss(
+        output.logprobs, rollout.logprobs, masked_whiten(advantages, mask), mask, 0.2
+    )
+    ratio = (output.logprobs - rollout.logprobs).exp()[mask]
+    torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-4, rtol=0)
+    assert loss.clip_fraction == 0
+    assert loss.approx_kl < 1e-8
+    assert loss.loss.item() == pytest.approx(0, abs=1e-4)  # -mean of whitened advantages
+
+
+def test_the_same_seed_gives_the_same_rollout_and_another_another(parts):
+    a, b, c = rollout_of(parts), rollout_of(parts), rollout_of(parts, seed=2)
+    assert a.texts == b.texts
+    assert torch.equal(a.logprobs, b.logprobs)
+    assert a.texts != c.texts
+
+
+def test_scores_belong_to_their_prompts_and_completions(parts):
+    def score(prompts, completions):
+        return [len(text) + 100 * int(prompt.id[1:]) for prompt, text in zip(prompts, completions)]
+
+    rollout = rollout_of(parts, score)
+    expected = [len(text) + 100 * n for n, text in enumerate(rollout.texts)]
+    assert rollout.scores.tolist() == expected
+
+
+def test_the_kl_grows_when_the_policy_leaves_the_reference(tmp_path):
+    parts = load_policy(make_policy(tmp_path), None, 0)
+    disturb(parts[1])
+    assert rollout_of(parts).kl.mean() > 0.1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_names_its_prompt(parts, bad):
+    def score(prompts, completions):
+        return [bad if prompt.id == "p3" else 0.0 for prompt in prompts]
+
+    with pytest.raises(TrainingError, match="prompt p3"):
+        rollout_of(parts, score)
+
+
+def test_row_groups_hold_every_row_once_and_stay_below_the_limit(parts):
+    sequences = rollout_of(parts).sequences
+    for limit in (1, 60, 10_000):
+        groups = row_groups(sequences, limit)
+        assert sorted(torch.cat(list(groups)).tolist()) == list(range(6))
+        for rows in groups:
+            part = sequences.select(rows)
+            width = part.prompt_ids.shape[1] + part.tokens.shape[1]
+            assert len(rows) == 1 or width * len(rows) <= limit
