@@ -1,0 +1,94 @@
+"""What a labeler is shown: prompt and completions, and nothing of where they came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.labeling.rankings import find_current_ranking, load_submission
+from app.labeling.submissions import CheckedSubmission
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Completion,
+    Project,
+    Prompt,
+    Ranking,
+    Task,
+    User,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownCompletion:
+    """A completion under an id that reveals nothing, and the letter the page calls it by."""
+
+    id: str
+    letter: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTask:
+    """An assignment with all that its ranking page or a REST client needs."""
+
+    assignment: Assignment
+    project: Project
+    messages: Sequence[dict[str, str]]
+    is_chat: bool
+    completions: Sequence[ShownCompletion]
+    ranking: Ranking | None
+    """The current ranking, where it was submitted before."""
+    work: CheckedSubmission
+    """What the labeler has done of it: the draft, else the submitted ranking, else nothing."""
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether the labeler looks back at a task ranked before."""
+        return self.assignment.state == AssignmentState.SUBMITTED
+
+
+def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTask:
+    """The person's own assignment as it is shown; somebody else's is absent (`NotFound`)."""
+    row = session.execute(
+        select(Assignment, Project, Prompt)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(Project, Project.id == Task.project_id)
+        .join(Prompt, Prompt.id == Task.prompt_id)
+        .where(Assignment.id == assignment_id, Assignment.user_id == user.id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("There is no such assignment of yours.")
+    assignment, project, prompt = row
+    texts = dict(
+        session.execute(
+            select(Completion.id, Completion.text).where(Completion.task_id == assignment.task_id)
+        ).all()
+    )
+    ranking = None
+    if assignment.state == AssignmentState.SUBMITTED:
+        ranking = find_current_ranking(session, assignment.task_id, user.handle)
+    return ShownTask(
+        assignment=assignment,
+        project=project,
+        messages=prompt.messages,
+        is_chat=prompt.is_chat,
+        completions=[
+            ShownCompletion(id=completion, letter="ABCDEFGHI"[place], text=texts[completion])
+            for place, completion in enumerate(assignment.shown_order)
+        ],
+        ranking=ranking,
+        work=_work_so_far(session, assignment, ranking),
+    )
+
+
+def _work_so_far(
+    session: Session, assignment: Assignment, ranking: Ranking | None
+) -> CheckedSubmission:
+    if assignment.draft is not None:
+        return CheckedSubmission(**assignment.draft)
+    if ranking is not None:
+        return load_submission(session, ranking)
+    return CheckedSubmission(ranks={}, ratings={}, flags={}, comment="", active_ms=None)

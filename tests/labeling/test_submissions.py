@@ -1,0 +1,78 @@
+import pytest
+
+from app.errors import Invalid
+from app.labeling.submissions import Submission, check_reason, check_submission, dense_ranks
+
+TASK = ("a", "b", "c")
+
+
+def problems(**submission) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        check_submission(Submission(**{"ranks": {"a": 1, "b": 2, "c": 3}, **submission}), TASK)
+    return caught.value.fields
+
+
+def test_ranks_become_dense():
+    assert dense_ranks({"a": 1, "b": 1, "c": 3}) == {"a": 1, "b": 1, "c": 2}
+    assert dense_ranks({"a": 7, "b": None, "c": 2}) == {"a": 2, "b": None, "c": 1}
+
+
+def test_a_missing_completion_is_named():
+    assert list(problems(ranks={"a": 1, "c": 2})) == ["ranks.b"]
+
+
+def test_a_foreign_completion_is_named():
+    assert list(problems(ranks={"a": 1, "b": 2, "c": 3, "x": 4})) == ["ranks.x"]
+
+
+@pytest.mark.parametrize("rank", [0, -1, "first", "1", True, 1.0, 1.5, [1], {}])
+def test_only_whole_numbers_from_one_are_ranks(rank):
+    assert list(problems(ranks={"a": 1, "b": rank, "c": 3})) == ["ranks.b"]
+
+
+def test_null_is_a_rank_of_imports_only():
+    ranks = {"a": 1, "b": None, "c": 2}
+    assert list(problems(ranks=ranks)) == ["ranks.b"]
+    assert check_submission(Submission(ranks=ranks), TASK, allow_unranked=True).ranks == ranks
+
+
+@pytest.mark.parametrize("rating", [0, 8, "good", True, 2.0])
+def test_ratings_are_one_to_seven(rating):
+    assert list(problems(ratings={"b": rating})) == ["ratings.b"]
+
+
+def test_unknown_flags_are_refused_and_known_ones_kept_once():
+    assert list(problems(flags={"a": ["boring"]})) == ["flags.a"]
+    assert list(problems(flags={"a": "unsafe"})) == ["flags.a"]
+    checked = check_submission(
+        Submission(ranks={"a": 1, "b": 1, "c": 1}, flags={"a": ["unsafe", "unsafe"], "b": []}), TASK
+    )
+    assert checked.flags == {"a": ["unsafe"]}
+
+
+@pytest.mark.parametrize("comment", ["nul \0", "half \ud800", "x" * 10_001, 3])
+def test_comments_that_no_database_stores_are_refused(comment):
+    assert list(problems(comment=comment)) == ["comment"]
+
+
+@pytest.mark.parametrize("active_ms", [-1, 1.5, True, 10**12])
+def test_active_time_is_a_sane_count_of_milliseconds(active_ms):
+    assert list(problems(active_ms=active_ms)) == ["active_ms"]
+
+
+def test_every_problem_is_named_at_once():
+    fields = problems(ranks={"a": 0, "x": 1}, ratings={"a": 9})
+    assert set(fields) == {"ranks.a", "ranks.x", "ranks.b", "ranks.c", "ratings.a"}
+
+
+def test_a_draft_may_lack_ranks_but_not_be_malformed():
+    draft = check_submission(Submission(ranks={"a": 2}), TASK, allow_missing=True)
+    assert draft.ranks == {"a": 2}
+    with pytest.raises(Invalid):
+        check_submission(Submission(ranks={"a": 0}), TASK, allow_missing=True)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", None, "\0"])
+def test_a_skip_needs_a_reason(reason):
+    with pytest.raises(Invalid):
+        check_reason(reason)
