@@ -67,7 +67,7 @@ def create_project(session: Session, user: User | None, *, name: str, guidelines
     return project
 
 
-def _visible_to(user: User) -> Select[tuple[Project]]:
+def _visible_to(user: User) -> Select[Project]:
     """The projects this person may know of: all of them, but for labelers only the open ones and
     those they are a member of."""
     projects = select(Project)
@@ -124,9 +124,9 @@ def update_project(
     Guidelines that really changed get the next version number, which later rankings carry.
     """
     if name is not None:
-        project.name = _checked_name(name)
-        with session.no_autoflush:
-            _refuse_taken_name(session, project.name, but=project)
+        name = _checked_name(name)
+        _refuse_taken_name(session, name, but=project)
+        project.name = name
     if guidelines is not None:
         guidelines = _checked_guidelines(guidelines)
         if guidelines != project.guidelines:
