@@ -42,6 +42,7 @@ class StopWatch:
         self.needed = cancelled is not None or any(self.stop_strings)
 
     def __call__(self, rows: list[int], tokens: list[int]) -> list[int]:
+        """Take in each running row's new token; return the rows that end with it."""
         gone = set()
         if self.cancelled is not None:
             gone = {owner for owner in {self.owners[row] for row in rows} if self.cancelled(owner)}

@@ -1,0 +1,96 @@
+"""Scoring completions with a reward model, which also speaks as a classifier.
+
+Class positive is "preferred", class negative is "not preferred". A one-output model gives the
+reward r itself, and its logits are (negative 0, positive r), so that the positive probability is
+sigmoid(r); training centres rewards on 0, which reads as even odds. A two-class model gives its own
+logits, and its reward is their difference, positive minus negative, the same log-odds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from app.inference.formatting import Prompt, encode_pair, length_batches, pad_pairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_TOKENS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class ClassValues:
+    """One number for each of the two classes."""
+
+    negative: float
+    positive: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a reward model says of one completion: `probabilities` is softmax of `logits`."""
+
+    reward: float
+    logits: ClassValues
+    probabilities: ClassValues
+    tokens: int
+
+
+def score(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompt: Prompt,
+    completions: Sequence[str],
+    max_length: int = 512,
+    positive_class: int | None = None,
+) -> list[Score]:
+    """The scores of one prompt's completions, in their order."""
+    pairs = [(prompt, completion) for completion in completions]
+    return score_pairs(model, tokenizer, pairs, max_length, positive_class)
+
+
+def score_pairs(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    pairs: Iterable[tuple[Prompt, str]],
+    max_length: int = 512,
+    positive_class: int | None = None,
+) -> list[Score]:
+    """The score of each prompt with its completion, in their order.
+
+    Texts are encoded by `encode_pair` with `max_length` tokens, batched with others of like length.
+    `positive_class` is the preferred class of a two-class model, None for a one-output one.
+    """
+    encoded = [
+        encode_pair(tokenizer, prompt, completion, max_length) for prompt, completion in pairs
+    ]
+    device = next(model.parameters()).device
+    scores: dict[int, Score] = {}
+    for batch in length_batches([len(pair) for pair in encoded], MAX_TOKENS_PER_BATCH):
+        inputs = pad_pairs([encoded[index] for index in batch], tokenizer.pad_token_id or 0, device)
+        with torch.inference_mode():
+            logits = class_logits(model(**inputs).logits.float(), positive_class)
+        probabilities = logits.softmax(dim=-1)
+        rewards = logits[:, 1] - logits[:, 0]
+        for place, index in enumerate(batch):
+            scores[index] = Score(
+                reward=float(rewards[place]),
+                logits=ClassValues(*logits[place].tolist()),
+                probabilities=ClassValues(*probabilities[place].tolist()),
+                tokens=len(encoded[index]),
+            )
+    return [scores[index] for index in range(len(encoded))]
+
+
+def class_logits(outputs: torch.Tensor, positive_class: int | None) -> torch.Tensor:
+    """Logits of (negative, positive), [B, 2], from a reward model's outputs, [B, 1] or [B, 2].
+
+    Raises ValueError on other shapes and on two outputs without a `positive_class`.
+    """
+    if outputs.shape[1] == 1:
+        return torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+    if outputs.shape[1] != 2 or positive_class not in (0, 1):
+        raise ValueError(f"no reward in {outputs.shape[1]} outputs, positive is {positive_class}")
+    return outputs if positive_class == 1 else outputs.flip(1)
