@@ -91,7 +91,7 @@ def require_open_project(session: Session, user: User, project_id: str) -> Proje
 def open_projects(user: User) -> Select[Project]:
     """The projects a person may rank in: every one that is not restricted to others."""
     projects = select(Project).where(Project.archived_at.is_(None))
-    if user.role == Role.ADMIN:
+    if user.role in (Role.ADMIN, Role.RESEARCHER):
         return projects
     mine = select(Membership.project_id).where(Membership.user_id == user.id)
     return projects.where(or_(~Project.restricted, Project.id.in_(mine)))

@@ -98,7 +98,7 @@ def _check_ranks(
     checked: dict[str, int | None] = {}
     for completion, rank in ranks.items():
         if completion not in known:
-            problems[f"ranks.{completion}"] = "is not a completion of this task"
+            problems[_name("ranks", completion)] = "is not a completion of this task"
         elif rank is None and allow_null:
             checked[completion] = None
         elif not _is_integer(rank) or rank < 1:
@@ -114,7 +114,7 @@ def _check_ratings(
     checked: dict[str, int] = {}
     for completion, rating in ratings.items():
         if completion not in known:
-            problems[f"ratings.{completion}"] = "is not a completion of this task"
+            problems[_name("ratings", completion)] = "is not a completion of this task"
         elif rating is None:
             continue
         elif not _is_integer(rating) or rating not in RATINGS:
@@ -130,8 +130,10 @@ def _check_flags(
     checked: dict[str, list[str]] = {}
     for completion, names in flags.items():
         if completion not in known:
-            problems[f"flags.{completion}"] = "is not a completion of this task"
-        elif not isinstance(names, list | tuple) or any(name not in FLAGS for name in names):
+            problems[_name("flags", completion)] = "is not a completion of this task"
+        elif not isinstance(names, list | tuple) or not all(
+            isinstance(name, str) and name in FLAGS for name in names
+        ):
             problems[f"flags.{completion}"] = "must be a list of " + ", ".join(FLAGS)
         elif names:
             checked[completion] = [name for name in FLAGS if name in names]
@@ -150,6 +152,11 @@ def _check_text(name: str, value: object, problems: dict[str, str]) -> None:
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _name(field_name: str, key: str) -> str:
+    """The name of an unknown key in an error: short, and text even where the key is not."""
+    return f"{field_name}.{key[:80].encode('utf-8', 'replace').decode()}"
 
 
 def _first_problem(problems: dict[str, str]) -> str:

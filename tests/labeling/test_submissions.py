@@ -25,6 +25,10 @@ def test_a_foreign_completion_is_named():
     assert list(problems(ranks={"a": 1, "b": 2, "c": 3, "x": 4})) == ["ranks.x"]
 
 
+def test_a_key_that_is_not_text_is_named_readably():
+    assert list(problems(ranks={"a": 1, "b": 2, "c": 3, "\ud800": 4})) == ["ranks.?"]
+
+
 @pytest.mark.parametrize("rank", [0, -1, "first", "1", True, 1.0, 1.5, [1], {}])
 def test_only_whole_numbers_from_one_are_ranks(rank):
     assert list(problems(ranks={"a": 1, "b": rank, "c": 3})) == ["ranks.b"]
@@ -44,6 +48,7 @@ def test_ratings_are_one_to_seven(rating):
 def test_unknown_flags_are_refused_and_known_ones_kept_once():
     assert list(problems(flags={"a": ["boring"]})) == ["flags.a"]
     assert list(problems(flags={"a": "unsafe"})) == ["flags.a"]
+    assert list(problems(flags={"a": [{}]})) == ["flags.a"]
     checked = check_submission(
         Submission(ranks={"a": 1, "b": 1, "c": 1}, flags={"a": ["unsafe", "unsafe"], "b": []}), TASK
     )
