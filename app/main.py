@@ -1,8 +1,8 @@
 """The web process: FastAPI, every router, error handlers and static files."""
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
+from app.accounts.throttle import SignInThrottle
 from app.api import assignments as api_assignments
 from app.api import jobs as api_jobs
 from app.api import models as api_models
@@ -11,7 +11,7 @@ from app.api import projects as api_projects
 from app.api import rankings as api_rankings
 from app.api import rounds as api_rounds
 from app.db import Database
-from app.settings import ROOT, Settings, load_settings
+from app.settings import Settings, load_settings
 from app.web import (
     account,
     health,
@@ -27,6 +27,9 @@ from app.web import (
 )
 from app.web.errors import install_error_handlers
 from app.web.guard import SameOriginGuard
+from app.web.last_seen import LastSeen
+from app.web.security_headers import SecurityHeaders
+from app.web.static_files import static_app
 
 API_ROUTERS = [
     api_projects.router,
@@ -55,14 +58,17 @@ WEB_ROUTERS = [
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on its database; nothing is read from the environment but here."""
     settings = settings or load_settings()
-    app = FastAPI(title="Podium", version="0.1.0", docs_url="/api/docs", redoc_url=None)
+    app = FastAPI(title="Podium", version="0.1.0", docs_url=None, redoc_url=None)
     app.state.settings = settings
     app.state.database = Database(settings.resolved_database_url)
+    app.state.sign_in_throttle = SignInThrottle()
     install_error_handlers(app)
     app.add_middleware(SameOriginGuard, public_url=settings.public_url)
+    app.add_middleware(LastSeen, database=app.state.database)
+    app.add_middleware(SecurityHeaders)
     for router in API_ROUTERS:
         app.include_router(router, prefix="/api/v1")
     for router in WEB_ROUTERS:
         app.include_router(router, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=ROOT / "static", check_dir=False), name="static")
+    app.mount("/static", static_app(), name="static")
     return app

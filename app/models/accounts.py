@@ -36,6 +36,7 @@ class User(Base):
     preferences: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict)
     """What the person chose for their own pages, such as the layout of completions."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    last_seen_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
 
     @property
