@@ -344,9 +344,7 @@ class RewardScale:
         return (scores - self.mean) / self.std
 
 
-def draw_prompts(
-    prompts: Sequence[Prompt], count: int, iteration: int, seed: int
-) -> list[Prompt]:
+def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: int) -> list[Prompt]:
     """The prompts of one iteration: pass after pass over all of them, each in a new order.
 
     The cursor is the iteration itself, so that there is nothing to save and nothing to lose.

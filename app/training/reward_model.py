@@ -92,6 +92,10 @@ def train_reward_model(
     def evaluate(step: int) -> dict[str, Any]:
         report.progress(meter.fraction, "Scoring held-out prompts", meter.eta_seconds)
         rewards = score_tasks(model, tokenizer, held_out, config.max_length)
+        if not all(torch.isfinite(scores).all() for scores in rewards):
+            raise TrainingError(
+                f"The rewards are not finite after step {step}; try a lower learning rate."
+            )
         meter.scored(held_out)
         metrics = evaluate_rewards(held_out, rewards)
         live = {f"eval_{name}": metrics[name] for name in ("accuracy", "log_loss")}

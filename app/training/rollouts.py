@@ -103,7 +103,9 @@ def collect_rollout(
     )
     mask = generated.completion_mask
     texts = [
-        tokenizer.decode(row[keep & ~torch.isin(row, torch.tensor(stops))], skip_special_tokens=True)
+        tokenizer.decode(
+            row[keep & ~torch.isin(row, torch.tensor(stops))], skip_special_tokens=True
+        )
         for row, keep in zip(generated.tokens, mask, strict=True)
     ]
     started = _lap(seconds, "generate_seconds", started)

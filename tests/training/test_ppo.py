@@ -108,9 +108,7 @@ def test_every_series_has_a_point_for_every_iteration(policy_dir, tmp_path):
 
 @pytest.mark.parametrize("lora_rank", [4, None])
 @pytest.mark.parametrize("crash_at", [1, 3])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    policy_dir, tmp_path, crash_at, lora_rank
-):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(policy_dir, tmp_path, crash_at, lora_rank):
     config = replace(SMALL, lora_rank=lora_rank)
     whole = RecordingReport()
     expected = tune(config, policy_dir, tmp_path / "whole", whole)
@@ -222,7 +220,9 @@ def test_the_rollout_is_trained_on_alike_in_parts_and_whole(policy_dir, tmp_path
 def test_every_prompt_is_drawn_once_a_pass():
     prompts = make_prompts(10)
     drawn = [
-        prompt.id for iteration in (1, 2, 3, 4, 5) for prompt in draw_prompts(prompts, 4, iteration, 7)
+        prompt.id
+        for iteration in (1, 2, 3, 4, 5)
+        for prompt in draw_prompts(prompts, 4, iteration, 7)
     ]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(prompt.id for prompt in prompts)
     assert drawn[:10] != drawn[10:]
