@@ -134,7 +134,7 @@ def lock_job(session: Session, job_id: str) -> Job:
 def cancel_job(session: Session, job_id: str) -> Job:
     """Ask a job to stop.
 
-    One that no worker has taken yet is cancelled at once; a running one stops within seconds,
+    One that has not started yet is cancelled at once; a running one stops within seconds,
     keeps its checkpoint and can be resumed. Asking twice is the same as once.
 
     Raises:
@@ -146,8 +146,8 @@ def cancel_job(session: Session, job_id: str) -> Job:
     if job.cancel_requested_at is None:
         job.cancel_requested_at = utc_now()
         session.add(JobEvent(job_id=job.id, kind="note", payload={"text": "Cancel requested."}))
-        if job.dispatched_at is None:
-            finish_job(session, job, JobState.CANCELLED)
+        if job.state == JobState.QUEUED:
+            finish_job(session, job, JobState.CANCELLED, kind=job_kinds().get(job.kind))
         else:
             job.stage = "Stopping"
     session.flush()
@@ -184,6 +184,7 @@ def finish_job(
     job: Job,
     state: JobState,
     *,
+    kind: JobKind | None,
     reason: str | None = None,
     outputs: dict[str, Any] | None = None,
 ) -> None:
@@ -198,7 +199,6 @@ def finish_job(
     if outputs is not None:
         job.outputs = outputs
     record_state(session, job)
-    kind = job_kinds().get(job.kind)
     if kind is not None and kind.ended is not None:
         kind.ended(session, job)
 
