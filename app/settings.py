@@ -54,9 +54,6 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="API keys of registered endpoints, as JSON: base URL (without /v1) to key.",
     )
-    hub_url: str = Field(
-        default="https://huggingface.co", description="Hub that models are looked up on by id."
-    )
     max_upload_bytes: int = Field(
         default=2_000_000_000, ge=1, description="Largest import body taken."
     )

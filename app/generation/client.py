@@ -217,6 +217,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) & 0x7FFFFFFF
 
 
+def storable_text(text: str) -> str:
+    """The text without what no database or file can hold: NUL and halves of characters."""
+    return text.replace("\x00", "").encode("utf-8", errors="replace").decode("utf-8")
+
+
 def _read_choices(reply: Any, n: int) -> list[Choice]:
     """Choices of a chat completion, at most `n`, in the order of their index.
 
@@ -229,7 +234,7 @@ def _read_choices(reply: Any, n: int) -> list[Choice]:
         alone = usage.get("completion_tokens") if len(entries) == 1 else None
         return [
             Choice(
-                entry["message"].get("content") or "",
+                storable_text(entry["message"].get("content") or ""),
                 entry.get("finish_reason"),
                 entry.get("token_count", alone),
             )

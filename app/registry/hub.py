@@ -1,9 +1,10 @@
-"""Models of the Hugging Face hub: looked up when registered, downloaded when first needed."""
+"""Models of the Hugging Face hub: looked up when registered, downloaded when first needed.
+
+`HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` count here as they do for the download itself.
+"""
 
 import os
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,14 +12,13 @@ import httpx
 from app.errors import Invalid, Unavailable
 from app.models import ModelKind
 from app.registry.weights import TOKENIZER_FILES, check_architecture
-from app.settings import Settings
 
 LOOKUP_TIMEOUT_SECONDS = 10.0
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+DEFAULT_HUB = "https://huggingface.co"
 
 
-def look_up_model(settings: Settings, hub_id: str, kind: ModelKind) -> None:
+def look_up_model(hub_id: str, kind: ModelKind) -> None:
     """Refuse a hub id that could not be downloaded and loaded as `kind`.
 
     Raises:
@@ -30,7 +30,8 @@ def look_up_model(settings: Settings, hub_id: str, kind: ModelKind) -> None:
         raise Invalid(f"{hub_id!r} is not the id of a hub model.", fields=accepted)
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
         raise no_hub_access(hub_id)
-    url = f"{settings.hub_url.rstrip('/')}/api/models/{hub_id}"
+    hub = os.environ.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/")
+    url = f"{hub}/api/models/{hub_id}"
     token = os.environ.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -52,34 +53,6 @@ def look_up_model(settings: Settings, hub_id: str, kind: ModelKind) -> None:
     config = found.get("config")
     if isinstance(config, dict) and config.get("architectures") and kind is ModelKind.POLICY:
         check_architecture(config, kind)
-
-
-def download_model(settings: Settings, hub_id: str, folder: Path) -> Path:
-    """Put a hub model's files into `folder`, whole or not at all; nothing to do where they are.
-
-    Raises:
-        Unavailable: no access to the hub, or it no longer has the model.
-    """
-    if (folder / "config.json").is_file():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    unfinished = folder.with_name(f".{folder.name}.download")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    try:
-        snapshot_download(
-            hub_id,
-            local_dir=unfinished,
-            allow_patterns=WANTED_FILES,
-            endpoint=settings.hub_url.rstrip("/"),
-        )
-    except (HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError, OSError, ValueError) as error:
-        raise no_hub_access(hub_id) from error
-    shutil.rmtree(unfinished / ".cache", ignore_errors=True)
-    if not (folder / "config.json").is_file():
-        unfinished.rename(folder)
-    return folder
 
 
 def no_hub_access(hub_id: str) -> Unavailable:

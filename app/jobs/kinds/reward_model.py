@@ -1,0 +1,162 @@
+"""The reward-model job: trains a reward model on a snapshot's ranked completions."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.errors import Invalid
+from app.inference.catalogue import ModelFiles
+from app.jobs.kind import JobKind, Report
+from app.jobs.run_directory import write_json
+from app.models import Job, Model, ModelKind, Project, Snapshot, User
+from app.preferences.queries import PairFilters, count_pairs
+from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
+from app.registry.adoption import adopt_model
+from app.registry.lineage import learned_from_simulated
+from app.registry.service import (
+    get_model,
+    model_files,
+    record_weights,
+    require_model,
+    resolve_files,
+    slugify,
+)
+from app.settings import Settings
+from app.training.configs import RewardModelConfig
+
+INPUTS_FILE = "inputs.json"
+TASKS_FILE = "tasks.jsonl"
+RESULT_FILE = "result.json"
+HELD_OUT_FILE = "held_out_prompts.json"
+"""In the model's folder: ids of the prompts that it was not trained on."""
+BACKBONES = (ModelKind.ENCODER, ModelKind.POLICY, ModelKind.REWARD_MODEL)
+
+
+def check(session: Session, project_id: str | None, config: RewardModelConfig) -> None:
+    """Refuse an unknown backbone, a foreign or empty snapshot, or a project without pairs."""
+    require_model(session, config.backbone, "backbone", *BACKBONES, local=True)
+    if project_id is None:
+        raise Invalid(
+            "A reward model is trained for a project.", fields={"project_id": "a project's id"}
+        )
+    if config.snapshot_id is None:
+        if not count_pairs(session, project_id, PairFilters()):
+            raise Invalid(
+                "This project has no pair yet: rank some completions first.",
+                code="no_pairs",
+                fields={"snapshot_id": "a snapshot with at least one pair"},
+            )
+        return
+    snapshot = session.get(Snapshot, config.snapshot_id)
+    if snapshot is None or snapshot.project_id != project_id:
+        raise Invalid(
+            f"There is no snapshot {config.snapshot_id!r} in this project.",
+            fields={"snapshot_id": "the id of a snapshot of this project, or nothing"},
+        )
+    if not snapshot.pairs:
+        raise Invalid(
+            "This snapshot holds no pair.",
+            code="no_pairs",
+            fields={"snapshot_id": "a snapshot with at least one pair"},
+        )
+
+
+def export_inputs(
+    session: Session, job: Job, config: RewardModelConfig, run_dir: Path, settings: Settings
+) -> None:
+    """Write the snapshot's ranked tasks; without a snapshot, freeze one now and note it in the job.
+
+    The job's config names the new snapshot in the same transaction, so that a crash afterwards
+    finds it there and freezes no other.
+    """
+    if config.snapshot_id is None:
+        assert job.project_id is not None, "check refuses a job without a project"
+        user = session.get(User, job.created_by) if job.created_by else None
+        name = f"For reward model job {job.id[-6:]}"
+        snapshot = create_snapshot(session, user, job.project_id, name=name, filters=PairFilters())
+        job.config = {**job.config, "snapshot_id": snapshot.id}
+        config = replace(config, snapshot_id=snapshot.id)
+    assert config.snapshot_id is not None, "it was frozen just now"
+    with (run_dir / TASKS_FILE).open("w", encoding="utf-8") as file:
+        for task in iter_ranked_tasks(session, config.snapshot_id):
+            line = {
+                "prompt_id": task.prompt_id,
+                "messages": task.messages,
+                "completions": task.completions,
+                "rankings": [ranking.ranks for ranking in task.rankings],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    backbone = model_files(settings, get_model(session, config.backbone))
+    write_json(run_dir / INPUTS_FILE, {"backbone": asdict(backbone)})
+
+
+def run(run_dir: Path, config: RewardModelConfig, report: Report) -> None:
+    """Train; the model, its metrics and the held-out prompts are in the folder afterwards."""
+    from app.training.ranked_task import RankedTask, split_tasks
+    from app.training.reward_model import train_reward_model
+
+    inputs = json.loads((run_dir / INPUTS_FILE).read_text("utf-8"))
+    with (run_dir / TASKS_FILE).open(encoding="utf-8") as file:
+        tasks = [RankedTask(**json.loads(line)) for line in file]
+    report.progress(0.0, "Fetching the backbone")
+    backbone = resolve_files(ModelFiles(**inputs["backbone"]))
+    result = train_reward_model(config, backbone, tasks, run_dir, report)
+    _, held_out = split_tasks(tasks, config.eval_fraction, config.seed)
+    prompts = sorted({task.prompt_id for task in held_out})
+    write_json(result.model_dir / HELD_OUT_FILE, prompts)
+    write_json(run_dir / RESULT_FILE, {"metrics": result.metrics})
+
+
+def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings) -> dict[str, Any]:
+    """Take the model into the registry, with its backbone, snapshot and job as lineage."""
+    metrics = json.loads((run_dir / RESULT_FILE).read_text("utf-8"))["metrics"]
+    backbone = get_model(session, job.config["backbone"])
+    snapshot = session.get_one(Snapshot, job.config["snapshot_id"])
+    record_weights(settings, backbone)
+    model = adopt_model(
+        session,
+        settings,
+        job,
+        run_dir,
+        id_hint=f"{_project_slug(session, job)}-reward-model",
+        kind=ModelKind.REWARD_MODEL,
+        description=f"Reward model from {backbone.id} on {snapshot.pairs:,} pairs.",
+        parent_id=backbone.id,
+        snapshot_id=snapshot.id,
+        simulated_labels=learned_from_simulated([backbone], snapshot),
+        metrics=metrics,
+    )
+    return {"model_id": model.id, "metrics": metrics, "snapshot_id": snapshot.id}
+
+
+def held_out_prompts(folder: Path) -> list[str]:
+    """Ids of the prompts that a reward model was not trained on; empty where nobody noted them."""
+    path = folder / HELD_OUT_FILE
+    if not path.is_file():
+        return []
+    ids: list[str] = json.loads(path.read_text("utf-8"))
+    return ids
+
+
+def _project_slug(session: Session, job: Job) -> str:
+    project = session.get(Project, job.project_id) if job.project_id else None
+    return slugify(project.name)[:40].strip("-.") if project else "podium"
+
+
+KIND = JobKind(
+    name="reward_model",
+    title="Reward model",
+    description="Learns from rankings to score completions as people would.",
+    config_type=RewardModelConfig,
+    check=check,
+    export_inputs=export_inputs,
+    run=run,
+    import_outputs=import_outputs,
+    metric_groups={
+        "Loss": ("loss", "eval_log_loss"),
+        "Pair accuracy": ("pair_accuracy", "eval_accuracy"),
+    },
+)
