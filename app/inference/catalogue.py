@@ -7,6 +7,10 @@ from typing import Literal, Protocol
 ModelKind = Literal["policy", "reward_model", "encoder"]
 
 
+class ModelUnavailable(Exception):
+    """A model cannot be loaded; the message is one line that names it and the way out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
     """Where one model of the registry is.

@@ -1,12 +1,12 @@
 """Text embeddings of a BERT-like encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from app.inference.formatting import EncodedPair, length_batches, pad_pairs
+from app.inference.results import Embeddings as Embeddings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 # all-MiniLM-L6-v2 was trained on texts of at most 256 tokens.
 MAX_LENGTH = 256
 MAX_TOKENS_PER_BATCH = 8192
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """`vectors` float32 [B, D] of length 1, and how many tokens each text had."""
-
-    vectors: torch.Tensor
-    tokens: list[int]
 
 
 def embed(

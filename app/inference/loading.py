@@ -20,15 +20,12 @@ from transformers import (
 )
 
 from app.inference.catalogue import ModelFiles, ModelKind
+from app.inference.catalogue import ModelUnavailable as ModelUnavailable
 from app.inference.starters import StarterError, ensure_starter
 
 HUB_TIMEOUT_SECONDS = 5.0
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 UNKNOWN_CONTEXT = 2048
-
-
-class ModelUnavailable(Exception):
-    """A model cannot be loaded; the message is one line that names it and the way out."""
 
 
 @dataclass(frozen=True)

@@ -14,45 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from app.inference.decoding import DrawTable, draw_tokens
 from app.inference.formatting import Message, encode_prompt
+from app.inference.options import SamplingOptions as SamplingOptions
+from app.inference.results import SampledCompletion as SampledCompletion
 from app.inference.stopping import StepHook, StopWatch, end_of_turn_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How the completions of one prompt are drawn.
-
-    `temperature` 0 takes the likeliest token. `top_k` and then `top_p` narrow the choice after the
-    temperature. `seed` None takes a fresh one. `stop_token_ids` None means the model's own
-    end-of-turn tokens; `stop_strings` end a completion just before their text, and need a
-    tokenizer, so only `sample_completions` and `sample_requests` honour them.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    max_new_tokens: int = 48
-    seed: int | None = None
-    stop_token_ids: tuple[int, ...] | None = None
-    stop_strings: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 100:
-            raise ValueError("temperature must be from 0 to 100")
-        if not 0 < self.top_p <= 1:
-            raise ValueError("top_p must be above 0 and at most 1")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError("top_k must be at least 1")
-        if self.max_new_tokens < 1:
-            raise ValueError("max_new_tokens must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -68,16 +41,6 @@ class Generated:
     completion_mask: torch.Tensor
     logprobs: torch.Tensor
     finished: torch.Tensor
-
-
-@dataclass(frozen=True)
-class SampledCompletion:
-    """One completion: its tokens (a closing stop token included), text without it, and logprobs."""
-
-    token_ids: list[int]
-    text: str
-    finish_reason: Literal["stop", "length"]
-    logprobs: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)

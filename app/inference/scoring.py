@@ -7,35 +7,18 @@ logits, and its reward is their difference, positive minus negative, the same lo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from app.inference.formatting import Prompt, encode_pair, length_batches, pad_pairs
+from app.inference.results import ClassValues
+from app.inference.results import Score as Score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_TOKENS_PER_BATCH = 8192
-
-
-@dataclass(frozen=True)
-class ClassValues:
-    """One number for each of the two classes."""
-
-    negative: float
-    positive: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a reward model says of one completion: `probabilities` is softmax of `logits`."""
-
-    reward: float
-    logits: ClassValues
-    probabilities: ClassValues
-    tokens: int
 
 
 def score(
@@ -71,7 +54,11 @@ def score_pairs(
     for batch in length_batches([len(pair) for pair in encoded], MAX_TOKENS_PER_BATCH):
         inputs = pad_pairs([encoded[index] for index in batch], tokenizer.pad_token_id or 0, device)
         with torch.inference_mode():
-            logits = class_logits(model(**inputs).logits.float(), positive_class)
+            # Where a reward model's head has no bias, training keeps the centring in the config.
+            outputs = model(**inputs).logits.float() + getattr(
+                model.config, "podium_reward_offset", 0.0
+            )
+            logits = class_logits(outputs, positive_class)
         probabilities = logits.softmax(dim=-1)
         rewards = logits[:, 1] - logits[:, 0]
         for place, index in enumerate(batch):
