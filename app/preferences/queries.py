@@ -1,0 +1,279 @@
+"""Rankings and pairs read from the database in one order, with flat memory, and counted."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Task
+from app.preferences.filters import (
+    PairFilters,
+    select_frozen,
+    select_rankings,
+    simulated_condition,
+)
+from app.preferences.pairs import expand_ranking, pair_weight
+from app.projects.messages import Message
+
+CHUNK_RANKINGS = 200
+_task = aliased(Task)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPrompt:
+    """The prompt of a ranking."""
+
+    id: str
+    messages: list[Message]
+    is_chat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankedCompletion:
+    """A completion of a ranked task."""
+
+    id: str
+    text: str
+    model: str | None
+    """The registry's id, or the model's name as an import gave it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRanking:
+    """A ranking with all it speaks of; `ranks` are in the order of `completions`."""
+
+    id: str
+    task_id: str
+    round_number: int
+    labeler: str
+    simulated: bool
+    source: str
+    external_id: str | None
+    is_repeat: bool
+    shown_order: list[str]
+    comment: str
+    active_ms: int | None
+    guidelines_version: int
+    created_at: datetime
+    prompt: RankedPrompt
+    completions: list[RankedCompletion]
+    ranks: list[int | None]
+    ratings: list[int | None]
+    flags: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preferred-first pair of a ranking."""
+
+    ranking: StoredRanking
+    chosen: RankedCompletion
+    rejected: RankedCompletion
+    chosen_rank: int
+    rejected_rank: int
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCounts:
+    """How many there are behind a set of filters.
+
+    `pairs` leaves out those of two identical texts, which `identical` counts; `empty` of the
+    pairs have a side without any text, which the schemas for trainers leave out.
+    """
+
+    rankings: int
+    simulated_rankings: int
+    prompts: int
+    labelers: int
+    pairs: int
+    identical: int
+    empty: int
+
+
+def iter_rankings(
+    session: Session, project_id: str, filters: PairFilters | None = None
+) -> Iterator[StoredRanking]:
+    """The project's rankings in the order they were made, a few hundred in memory at a time."""
+    yield from _iter_selected(session, select_rankings(project_id, filters or PairFilters()))
+
+
+def iter_frozen_rankings(session: Session, snapshot_id: str) -> Iterator[StoredRanking]:
+    """The rankings a snapshot holds, in their frozen order."""
+    yield from _iter_selected(session, select_frozen(snapshot_id))
+
+
+def iter_pairs(
+    session: Session,
+    project_id: str,
+    filters: PairFilters | None = None,
+    *,
+    include_identical: bool = False,
+) -> Iterator[Pair]:
+    """The project's pairs, those of two identical texts only when asked for."""
+    for ranking in iter_rankings(session, project_id, filters):
+        yield from ranking_pairs(ranking, include_identical=include_identical)
+
+
+def iter_frozen_pairs(session: Session, snapshot_id: str) -> Iterator[Pair]:
+    """The pairs a snapshot holds: the same in the same order, always."""
+    for ranking in iter_frozen_rankings(session, snapshot_id):
+        yield from ranking_pairs(ranking)
+
+
+def ranking_pairs(ranking: StoredRanking, *, include_identical: bool = False) -> Iterator[Pair]:
+    """The pairs of one ranking, best first."""
+    completions, ranks = ranking.completions, ranking.ranks
+    weight = pair_weight(len(completions))
+    for better, worse in expand_ranking(ranks):
+        chosen, rejected = completions[better], completions[worse]
+        if not include_identical and chosen.text == rejected.text:
+            continue
+        chosen_rank, rejected_rank = ranks[better], ranks[worse]
+        assert chosen_rank is not None
+        assert rejected_rank is not None
+        yield Pair(ranking, chosen, rejected, chosen_rank, rejected_rank, weight)
+
+
+def _iter_selected(session: Session, selected: Select[str]) -> Iterator[StoredRanking]:
+    columns = (
+        selected.join(_task, _task.id == Ranking.task_id)
+        .with_only_columns(
+            Ranking.id,
+            Ranking.task_id,
+            Ranking.labeler,
+            simulated_condition().label("simulated"),
+            Ranking.source,
+            Ranking.external_id,
+            Ranking.is_repeat,
+            Ranking.shown_order,
+            Ranking.comment,
+            Ranking.active_ms,
+            Ranking.guidelines_version,
+            Ranking.created_at,
+            _task.prompt_id,
+            Round.number,
+        )
+        .join(Round, Round.id == _task.round_id)
+        .order_by(Ranking.id)
+        .limit(CHUNK_RANKINGS)
+    )
+    last = ""
+    while True:
+        rows = session.execute(columns.where(Ranking.id > last)).all()
+        if not rows:
+            return
+        yield from _assemble(session, rows)
+        last = rows[-1].id
+
+
+def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
+    """The chunk's rankings with their prompts, completions and ranks: one query for each kind."""
+    prompts = {
+        row.id: RankedPrompt(row.id, row.messages, row.is_chat)
+        for row in session.execute(
+            select(Prompt.id, Prompt.messages, Prompt.is_chat).where(
+                Prompt.id.in_({row.prompt_id for row in rows})
+            )
+        )
+    }
+    completions: dict[str, list[RankedCompletion]] = defaultdict(list)
+    for row in session.execute(
+        select(
+            Completion.task_id,
+            Completion.id,
+            Completion.text,
+            func.coalesce(Completion.model_id, Completion.model_label).label("model"),
+        )
+        .where(Completion.task_id.in_({row.task_id for row in rows}))
+        .order_by(Completion.task_id, Completion.position)
+    ):
+        completions[row.task_id].append(RankedCompletion(row.id, row.text, row.model))
+    entries: dict[tuple[str, str], Any] = {
+        (row.ranking_id, row.completion_id): row
+        for row in session.execute(
+            select(
+                RankingEntry.ranking_id,
+                RankingEntry.completion_id,
+                RankingEntry.rank,
+                RankingEntry.rating,
+                RankingEntry.flags,
+            ).where(RankingEntry.ranking_id.in_([row.id for row in rows]))
+        )
+    }
+    for row in rows:
+        ranked = completions[row.task_id]
+        given = [entries.get((row.id, completion.id)) for completion in ranked]
+        yield StoredRanking(
+            id=row.id,
+            task_id=row.task_id,
+            round_number=row.number,
+            labeler=row.labeler,
+            simulated=bool(row.simulated),
+            source=row.source,
+            external_id=row.external_id,
+            is_repeat=row.is_repeat,
+            shown_order=row.shown_order,
+            comment=row.comment,
+            active_ms=row.active_ms,
+            guidelines_version=row.guidelines_version,
+            created_at=row.created_at,
+            prompt=prompts[row.prompt_id],
+            completions=ranked,
+            ranks=[entry.rank if entry else None for entry in given],
+            ratings=[entry.rating if entry else None for entry in given],
+            flags=[entry.flags if entry else [] for entry in given],
+        )
+
+
+def count_pairs(
+    session: Session, project_id: str, filters: PairFilters | None = None
+) -> PairCounts:
+    """Count what `iter_pairs` would give, without reading a text out of the database."""
+    return _count_selected(session, select_rankings(project_id, filters or PairFilters()))
+
+
+def count_frozen(session: Session, snapshot_id: str) -> PairCounts:
+    """Count what a snapshot holds."""
+    return _count_selected(session, select_frozen(snapshot_id))
+
+
+def _count_selected(session: Session, selected: Select[str]) -> PairCounts:
+    rankings = session.execute(
+        selected.join(_task, _task.id == Ranking.task_id).with_only_columns(
+            func.count(Ranking.id).label("rankings"),
+            func.count(case((simulated_condition(), 1))).label("simulated"),
+            func.count(_task.prompt_id.distinct()).label("prompts"),
+            func.count(Ranking.labeler.distinct()).label("labelers"),
+        )
+    ).one()
+    better, worse = aliased(RankingEntry), aliased(RankingEntry)
+    chosen, rejected = aliased(Completion), aliased(Completion)
+    blank = " \t\r\n"
+    trim = func.trim if session.get_bind().dialect.name == "sqlite" else func.btrim
+    same = chosen.text == rejected.text
+    empty = and_(~same, (trim(chosen.text, blank) == "") | (trim(rejected.text, blank) == ""))
+    pairs = session.execute(
+        selected.join(better, better.ranking_id == Ranking.id)
+        .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
+        .join(chosen, chosen.id == better.completion_id)
+        .join(rejected, rejected.id == worse.completion_id)
+        .with_only_columns(
+            func.count().label("total"),
+            func.count(case((same, 1))).label("identical"),
+            func.count(case((empty, 1))).label("empty"),
+        )
+    ).one()
+    return PairCounts(
+        rankings=rankings.rankings,
+        simulated_rankings=rankings.simulated,
+        prompts=rankings.prompts,
+        labelers=rankings.labelers,
+        pairs=pairs.total - pairs.identical,
+        identical=pairs.identical,
+        empty=pairs.empty,
+    )
