@@ -310,9 +310,7 @@ def _round_progress(session: Session, newest: Round) -> RoundProgress:
             select(Task.state, func.count(Task.id))
             .where(Task.round_id == newest.id)
             .group_by(Task.state)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     completions = _count(
         session,

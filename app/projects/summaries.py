@@ -41,9 +41,7 @@ def summarize_projects(session: Session, projects: Sequence[Project]) -> list[Pr
             select(Prompt.project_id, func.count(Prompt.id))
             .where(Prompt.project_id.in_(ids))
             .group_by(Prompt.project_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     simulated = case((Ranking.source == RankingSource.SIMULATED, 1), else_=0)
     rankings = {
@@ -68,18 +66,14 @@ def summarize_projects(session: Session, projects: Sequence[Project]) -> list[Pr
                 Round.state != RoundState.CLOSED,
             )
             .group_by(Task.project_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     active_jobs = dict(
         session.execute(
             select(Job.project_id, func.count(Job.id))
             .where(Job.project_id.in_(ids), Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
             .group_by(Job.project_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return [
         ProjectSummary(
