@@ -14,6 +14,7 @@ from app.db import Database
 from app.settings import Settings, load_settings
 from app.web import (
     account,
+    api_docs,
     health,
     jobs,
     models,
@@ -28,6 +29,7 @@ from app.web import (
 from app.web.errors import install_error_handlers
 from app.web.guard import SameOriginGuard
 from app.web.last_seen import LastSeen
+from app.web.metrics import CountRequests, RequestMetrics
 from app.web.security_headers import SecurityHeaders
 from app.web.static_files import static_app
 
@@ -42,6 +44,7 @@ API_ROUTERS = [
 ]
 WEB_ROUTERS = [
     health.router,
+    api_docs.router,
     sign_in.router,
     account.router,
     people.router,
@@ -66,6 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOriginGuard, public_url=settings.public_url)
     app.add_middleware(LastSeen, database=app.state.database)
     app.add_middleware(SecurityHeaders)
+    app.state.request_metrics = RequestMetrics()
+    app.add_middleware(CountRequests, metrics=app.state.request_metrics)
     for router in API_ROUTERS:
         app.include_router(router, prefix="/api/v1")
     for router in WEB_ROUTERS:

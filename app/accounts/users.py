@@ -125,10 +125,15 @@ def authenticate(session: Session, email: str, password: str) -> User | None:
 
 
 def set_password(
-    session: Session, user: User, password: str, *, keep_token: str | None = None
+    session: Session,
+    user: User,
+    password: str,
+    *,
+    keep_token: str | None = None,
+    field: str = "password",
 ) -> None:
     """Give the person a new password and sign out every browser but the one that is kept."""
-    check_password_rules(password, email=user.email)
+    check_password_rules(password, email=user.email, field=field)
     user.password_hash = hash_password(password)
     end_other_sessions(session, user.id, keep_token)
     session.flush()

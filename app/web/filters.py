@@ -77,3 +77,18 @@ def filesize(size_bytes: int | None) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """"1 pair", "2 pairs": the number with its noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"),
+            ("Safari", "Safari"))  # fmt: skip
+SYSTEMS = (("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"),
+           ("Mac OS", "macOS"), ("Linux", "Linux"))  # fmt: skip
+
+
+def browser_name(user_agent: str) -> str:
+    """A User-Agent as "Firefox on Linux"; its own first words when it is something else."""
+    browser = next((name for mark, name in BROWSERS if f"{mark}/" in user_agent), None)
+    system = next((name for mark, name in SYSTEMS if mark in user_agent), None)
+    if browser is None:
+        return user_agent[:40] or "Unknown browser"
+    return f"{browser} on {system}" if system else browser

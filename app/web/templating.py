@@ -12,7 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.settings import ROOT
-from app.web.filters import ago, duration, filesize, number, percent, plural, short_time
+from app.web.filters import (
+    ago,
+    browser_name,
+    duration,
+    filesize,
+    number,
+    percent,
+    plural,
+    short_time,
+)
 from app.web.rendering import render_markdown
 
 MESSAGE_COOKIE = "podium_message"
@@ -35,6 +44,7 @@ def get_environment() -> Environment:
     )
     environment.filters.update(
         ago=ago,
+        browser_name=browser_name,
         duration=duration,
         filesize=filesize,
         markdown=render_markdown,

@@ -153,3 +153,9 @@ document.addEventListener("htmx:error", (event) => {
   showToast("The server cannot be reached. Your last change may not be saved.", "danger").dataset
     .connection = "";
 });
+
+// A form of one select submits when a choice is made; without scripts it has a button.
+document.querySelectorAll("form[data-submit-on-change]").forEach((form) => {
+  form.querySelector("[data-without-script]")?.remove();
+  form.addEventListener("change", () => form.requestSubmit());
+});
