@@ -44,9 +44,7 @@ def convert_llama_gguf(gguf_path: Path, target: Path) -> None:
     fields = {name: field.contents() for name, field in reader.fields.items()}
     found = (fields["general.architecture"], fields["tokenizer.ggml.pre"])
     if found != ("llama", "smollm"):
-        raise ValueError(
-            f"{gguf_path.name}: can convert a llama with smollm tokenizer, not {found}"
-        )
+        raise ValueError(f"{gguf_path.name}: want a llama with smollm's tokenizer, not {found}")
     weights = {
         transformers_name(tensor.name): read_weight(tensor, fields) for tensor in reader.tensors
     }

@@ -17,6 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from app.inference.starters import ensure_starter
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -161,3 +163,19 @@ def policy(policy_dir: Path) -> PreTrainedModel:
 @pytest.fixture(scope="session")
 def policy_tokenizer(policy_dir: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(policy_dir)
+
+
+@pytest.fixture(scope="session")
+def starters_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the real starter models are made, once a session."""
+    return tmp_path_factory.mktemp("starters")
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir(starters_dir: Path) -> Path:
+    return ensure_starter("smollm2-135m-instruct", starters_dir)
+
+
+@pytest.fixture(scope="session")
+def minilm_dir(starters_dir: Path) -> Path:
+    return ensure_starter("minilm-l6", starters_dir)

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -204,7 +206,7 @@ def test_prompt_is_prefilled_once_whatever_n(
         shapes.append((tuple(inputs["input_ids"].shape), tuple(output.logits.shape)))
         return output
 
-    recorded.__signature__ = __import__("inspect").signature(forward)  # type: ignore[attr-defined]
+    monkeypatch.setattr(recorded, "__signature__", inspect.signature(forward), raising=False)
     monkeypatch.setattr(LlamaForCausalLM, "forward", recorded)
     options = SamplingOptions(max_new_tokens=3, stop_token_ids=NEVER, seed=0)
     generate(policy, *left_padded(PROMPTS), 5, options)
