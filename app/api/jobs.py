@@ -1,3 +1,308 @@
-from fastapi import APIRouter
+"""Jobs over REST: their kinds, starting, watching, cancelling and resuming them."""
 
-router = APIRouter()
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from anyio import sleep
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from app.accounts.audit import record
+from app.db import Database
+from app.dependencies import Admin, AppDatabase, ReadSession, WriteSession
+from app.jobs import feed, service
+from app.jobs.schema import json_schema
+from app.models import Job, JobEvent, JobState
+
+router = APIRouter(tags=["jobs"])
+
+TICK_SECONDS = 0.7
+HEARTBEAT_SECONDS = 15
+LONGEST_STREAM_SECONDS = 600.0
+"""A reader connects again after this long, and shows again that it may."""
+
+JOB_ID = "0198f2c4a1b27c0d9e8f7a6b5c4d3e2f"
+NO_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}}
+
+
+class KindOut(BaseModel):
+    """A kind of job."""
+
+    name: str = Field(description="What `kind` of a new job takes.", examples=["reward_model"])
+    title: str = Field(description="The name people read.", examples=["Reward model"])
+    description: str = Field(description="What comes out, in a sentence.")
+    config_schema: dict[str, Any] = Field(description="JSON Schema of `config`.")
+
+
+class KindList(BaseModel):
+    """Every kind."""
+
+    items: list[KindOut]
+    next_cursor: None = None
+
+
+class JobIn(BaseModel):
+    """A job to start."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(description="A kind of `GET /job-kinds`.", examples=["reward_model"])
+    project_id: str | None = Field(None, description="Project the job belongs to.")
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of the kind's `config_schema`; what is left out has its default.",
+        examples=[{"backbone": "minilm-l6", "epochs": 1}],
+    )
+
+
+class JobOut(BaseModel):
+    """A job as it is now."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="Id of the job.", examples=[JOB_ID])
+    kind: str = Field(description="Its kind.", examples=["ppo"])
+    project_id: str | None = Field(description="Project it belongs to.")
+    state: JobState = Field(description="The last three are final; the last two can be resumed.")
+    attempt: int = Field(description="1, and one more for each resume.", examples=[1])
+    progress: float = Field(description="Share done, 0 to 1.", examples=[0.4])
+    stage: str = Field(description="What it is doing now.", examples=["Iteration 8: sampling"])
+    eta_seconds: float | None = Field(description="Seconds left, where that can be told.")
+    reason: str | None = Field(description="Why it failed, in one line.")
+    config: dict[str, Any] = Field(description="The whole config, defaults filled in.")
+    outputs: dict[str, Any] = Field(description="What came out, such as `model_id`.")
+    cancel_requested_at: datetime | None = Field(description="When it was asked to stop.")
+    created_at: datetime = Field(description="When it was queued.")
+    created_by: str | None = Field(description="Id of the person who started it.")
+    started_at: datetime | None = Field(description="When it first began to run.")
+    finished_at: datetime | None = Field(description="When it ended.")
+    updated_at: datetime = Field(description="When any of this last changed.")
+
+
+class JobList(BaseModel):
+    """Jobs, newest first."""
+
+    items: list[JobOut]
+    next_cursor: str | None = Field(description="Give this as `cursor` for the next page.")
+
+
+class SeriesOut(BaseModel):
+    """One metric over the steps of a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(description="Name of the metric.", examples=["loss"])
+    steps: list[int] = Field(description="Steps, ascending.", examples=[[1, 2, 3]])
+    values: list[float] = Field(description="A value for each step.", examples=[[0.69, 0.61, 0.5]])
+
+
+class SeriesList(BaseModel):
+    """Every metric of a job, by name."""
+
+    items: list[SeriesOut]
+    next_cursor: None = None
+
+
+@router.get("/job-kinds")
+def list_kinds(_user: Admin) -> KindList:
+    """Every kind of job with the JSON Schema of its config."""
+    return KindList(
+        items=[
+            KindOut(
+                name=kind.name,
+                title=kind.title,
+                description=kind.description,
+                config_schema=json_schema(kind.config_type),
+            )
+            for kind in service.job_kinds().values()
+        ]
+    )
+
+
+@router.post(
+    "/jobs",
+    status_code=201,
+    responses={422: {"description": "`fields` names what is unknown, missing or out of range."}},
+)
+def create_job(body: JobIn, session: WriteSession, user: Admin, response: Response) -> JobOut:
+    """Queue a job. What could not succeed is refused here, with the reason."""
+    job = service.create_job(
+        session, user, kind=body.kind, project_id=body.project_id, config=body.config
+    )
+    record(session, user, "job.create", "job", job.id, kind=job.kind)
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return JobOut.model_validate(job)
+
+
+@router.get("/jobs")
+def list_jobs(
+    session: ReadSession,
+    _user: Admin,
+    project_id: str | None = None,
+    kind: str | None = None,
+    state: JobState | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str | None = None,
+) -> JobList:
+    """Jobs, newest first."""
+    jobs, next_cursor = service.list_jobs(
+        session, project_id=project_id, kind=kind, state=state, limit=limit, cursor=cursor
+    )
+    return JobList(items=[JobOut.model_validate(job) for job in jobs], next_cursor=next_cursor)
+
+
+@router.get("/jobs/{job_id}", responses=NO_JOB)
+def get_job(job_id: str, session: ReadSession, _user: Admin) -> JobOut:
+    """One job as it is now."""
+    return JobOut.model_validate(service.get_job(session, job_id))
+
+
+@router.get("/jobs/{job_id}/metrics", responses=NO_JOB)
+def get_metrics(
+    job_id: str,
+    session: ReadSession,
+    _user: Admin,
+    name: Annotated[str | None, Query(description="Only this series.")] = None,
+    max_points: Annotated[int, Query(ge=2, le=100_000)] = 2000,
+) -> SeriesList:
+    """Everything the job measured, as series. Long ones are thinned evenly to `max_points`."""
+    service.get_job(session, job_id)
+    series = feed.list_series(session, job_id, name=name, max_points=max_points)
+    return SeriesList(items=[SeriesOut.model_validate(one) for one in series])
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    responses={
+        **NO_JOB,
+        200: {
+            "description": (
+                "Server-sent events when asked for with `Accept: text/event-stream`: `job` (the "
+                "row, at every change), `log` (the end of the log), `metrics` (new points), "
+                "`state`, `samples`, `note`, and `end` when the job is over. Otherwise a list of "
+                "events."
+            ),
+            "content": {"text/event-stream": {}, "application/json": {}},
+        },
+    },
+    response_class=Response,
+)
+def stream_events(
+    job_id: str,
+    request: Request,
+    session: ReadSession,
+    database: AppDatabase,
+    _user: Admin,
+    after: Annotated[str | None, Query(description="Only what came after this position.")] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 200,
+) -> Response:
+    """What happens in a job, as it happens, or as a list of what happened so far."""
+    service.get_job(session, job_id)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return EventSourceResponse(
+            follow(database, job_id, feed.Position.parse(last_event_id or after)),
+            ping=HEARTBEAT_SECONDS,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+    first = int(after) if after and after.isdecimal() else feed.Position.parse(after).event_id
+    events = feed.list_events(session, job_id, after=first, limit=limit + 1)
+    items = [{"id": event.id, "kind": event.kind, **describe_event(event)} for event in events]
+    body = {
+        "items": items[:limit],
+        "next_cursor": str(events[limit - 1].id) if len(events) > limit else None,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def follow(
+    database: Database, job_id: str, position: feed.Position
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events from a position to the job's end.
+
+    Each look is one short read in a thread of its own: a page that stays open all night holds no
+    connection to the database.
+    """
+
+    def look(after: feed.Position) -> feed.FeedSlice:
+        with database.read() as session:
+            return feed.read_slice(session, job_id, after)
+
+    shown_job: dict[str, Any] | None = None
+    shown_log: str | None = None
+    started = time.monotonic()
+    while time.monotonic() - started < LONGEST_STREAM_SECONDS:
+        now = await run_sync(look, position)
+        if now.metrics:
+            points = [[metric.name, metric.step, metric.value] for metric in now.metrics]
+            position = feed.Position(position.event_id, now.position.metric_id)
+            yield message("metrics", {"points": points}, position)
+        for event in now.events:
+            position = feed.Position(event.id, position.metric_id)
+            yield message(event.kind, describe_event(event), position)
+        if now.job.log_tail != shown_log:
+            shown_log = now.job.log_tail
+            yield message("log", {"tail": shown_log}, position)
+        job = describe_job(now.job)
+        if job != shown_job:
+            shown_job = job
+            yield message("job", job, position)
+        if now.ended:
+            yield message("end", {"state": now.job.state}, position)
+            return
+        if len(now.events) < feed.SLICE_ROWS and len(now.metrics) < feed.SLICE_ROWS:
+            await sleep(TICK_SECONDS)
+
+
+def message(name: str, payload: dict[str, Any], position: feed.Position) -> ServerSentEvent:
+    """One server-sent event; its id is the position after it."""
+    return ServerSentEvent(orjson.dumps(payload).decode(), event=name, id=str(position))
+
+
+def describe_event(event: JobEvent) -> dict[str, Any]:
+    """An event as clients read it."""
+    return {"at": event.at, **event.payload}
+
+
+def describe_job(job: Job) -> dict[str, Any]:
+    """What changes in a job while it runs."""
+    return {
+        "state": job.state,
+        "attempt": job.attempt,
+        "progress": job.progress,
+        "stage": job.stage,
+        "eta_seconds": job.eta_seconds,
+        "reason": job.reason,
+        "outputs": job.outputs,
+        "cancel_requested_at": job.cancel_requested_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    responses={**NO_JOB, 409: {"description": "`job_ended`: it ended already."}},
+)
+def cancel_job(job_id: str, session: WriteSession, user: Admin) -> JobOut:
+    """Ask a job to stop. A waiting one is cancelled at once, a running one within seconds; it
+    keeps its checkpoint."""
+    job = service.cancel_job(session, job_id)
+    record(session, user, "job.cancel", "job", job.id)
+    return JobOut.model_validate(job)
+
+
+@router.post(
+    "/jobs/{job_id}/resume",
+    responses={**NO_JOB, 409: {"description": "`job_not_resumable`: it did not fail or stop."}},
+)
+def resume_job(job_id: str, session: WriteSession, user: Admin) -> JobOut:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    job = service.resume_job(session, job_id)
+    record(session, user, "job.resume", "job", job.id)
+    return JobOut.model_validate(job)
