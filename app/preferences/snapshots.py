@@ -87,8 +87,7 @@ def create_snapshot(
     snapshot.identical_pairs = counts.identical
     snapshot.sha256 = _content_hash(session, snapshot.id)
     session.flush()
-    if user is not None:
-        record(session, user, "snapshot.create", "snapshot", snapshot.id, pairs=snapshot.pairs)
+    record(session, user, "snapshot.create", "snapshot", snapshot.id, pairs=snapshot.pairs)
     return snapshot
 
 
