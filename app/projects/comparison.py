@@ -7,7 +7,7 @@ from math import sqrt
 from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Completion, Model, Ranking, RankingEntry, Round, Task
+from app.models import Completion, Model, Ranking, RankingEntry, RankingSource, Round, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class Comparison:
     win_rate: float
     half_width: float | None
     tasks: int
+    simulated: bool
+    """Whether any of the rankings came from a simulated labeler."""
 
 
 def ranking_counts() -> ColumnElement[bool]:
@@ -48,13 +50,17 @@ def find_newest_comparison(session: Session, rounds: Sequence[Round]) -> Compari
     return None
 
 
-def _win_shares(session: Session, round_id: str, policy: str, baseline: str) -> list[float]:
-    """For each task, the share of (policy, baseline) pairs that the policy won; a tie is half."""
+def _win_shares(
+    session: Session, round_id: str, policy: str, baseline: str
+) -> list[tuple[float, bool]]:
+    """For each task, the share of (policy, baseline) pairs that the policy won, a tie being half,
+    and whether a simulated labeler had a say in it."""
     ours, theirs = aliased(RankingEntry), aliased(RankingEntry)
     our_text, their_text = aliased(Completion), aliased(Completion)
     won = case((ours.rank < theirs.rank, 1.0), (ours.rank == theirs.rank, 0.5), else_=0.0)
-    rows = session.scalars(
-        select(func.avg(won))
+    simulated = case((Ranking.source == RankingSource.SIMULATED, 1), else_=0)
+    rows = session.execute(
+        select(func.avg(won), func.max(simulated))
         .select_from(Ranking)
         .join(Task, Task.id == Ranking.task_id)
         .join(ours, and_(ours.ranking_id == Ranking.id, ours.rank.is_not(None)))
@@ -69,10 +75,13 @@ def _win_shares(session: Session, round_id: str, policy: str, baseline: str) -> 
         )
         .group_by(Ranking.task_id)
     )
-    return [float(share) for share in rows]
+    return [(float(share), bool(any_simulated)) for share, any_simulated in rows]
 
 
-def _summarize(compared: Round, policy: str, baseline: str, shares: list[float]) -> Comparison:
+def _summarize(
+    compared: Round, policy: str, baseline: str, won: list[tuple[float, bool]]
+) -> Comparison:
+    shares = [share for share, _ in won]
     n = len(shares)
     mean = sum(shares) / n
     half_width = None
@@ -87,4 +96,5 @@ def _summarize(compared: Round, policy: str, baseline: str, shares: list[float])
         win_rate=mean,
         half_width=half_width,
         tasks=n,
+        simulated=any(simulated for _, simulated in won),
     )

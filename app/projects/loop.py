@@ -4,7 +4,6 @@ Read again and again by a live page, so everything here is counts and newest row
 statements, whatever the size of the project.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -155,7 +154,7 @@ def get_loop_state(session: Session, project_id: str) -> LoopState:
     rankings, simulated, labelers = _count_rankings(session, project_id)
     prompts = _count(session, select(func.count(Prompt.id)).where(Prompt.project_id == project_id))
     pairs = count_loop_pairs(session, project_id)
-    missing = _count_missing_rankings(session, project_id)
+    missing = count_missing_rankings(session, project_id)
     return LoopState(
         prompts=prompts,
         rounds=len(rounds),
@@ -277,7 +276,8 @@ def count_loop_pairs(session: Session, project_id: str) -> int:
     )
 
 
-def _count_missing_rankings(session: Session, project_id: str) -> int:
+def count_missing_rankings(session: Session, project_id: str) -> int:
+    """Rankings that the open tasks of rounds not closed still want."""
     missing = Task.rankings_wanted - Task.rankings_got
     return _count(
         session,
@@ -319,7 +319,7 @@ def _round_progress(session: Session, newest: Round) -> RoundProgress:
         .where(Task.round_id == newest.id),
     )
     tasks = sum(states.values())
-    wanted = tasks * newest.completions_per_prompt * max(1, len(newest.policies))
+    wanted = tasks * newest.completions_per_prompt if newest.policies else completions
     return RoundProgress(
         id=newest.id,
         number=newest.number,

@@ -16,10 +16,11 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """What to do next, in one sentence, above the stations."""
+    """What to do next, in one sentence, above the stations. The label is "Next" or "Now"."""
 
     title: str
     sentence: str
+    label: str = "Next"
 
 
 def next_action(state: LoopState, base: str) -> Link:
@@ -69,11 +70,13 @@ def build_headline(state: LoopState) -> Headline:
         case NextStep.WATCH_GENERATION:
             return Headline(
                 title="Completions are being written",
+                label="Now",
                 sentence="Ranking opens with the first finished prompt.",
             )
         case NextStep.REPAIR_GENERATION:
             return Headline(
                 title="Some completions are missing",
+                label="Now",
                 sentence="The generation job ended early. It can be resumed from where it stopped.",
             )
         case NextStep.RANK:
@@ -94,6 +97,7 @@ def build_headline(state: LoopState) -> Headline:
         case NextStep.WATCH_REWARD_MODEL:
             return Headline(
                 title="A reward model is being trained",
+                label="Now",
                 sentence="It learns to score completions the way people ranked them.",
             )
         case NextStep.TUNE_POLICY:
@@ -104,6 +108,7 @@ def build_headline(state: LoopState) -> Headline:
         case NextStep.WATCH_PPO:
             return Headline(
                 title="The policy is being tuned",
+                label="Now",
                 sentence="Watch the reward rise while the KL stays small.",
             )
         case NextStep.COMPARE_POLICY:

@@ -260,7 +260,7 @@ def _reward_model(state: LoopState, base: str, user: User) -> Station:
             if pairs := model.metrics.get("eval_pairs"):
                 unit = f"of {pairs:,} held-out pairs right"
         if model.simulated_labels:
-            notes.append(Note(text="learned from simulated rankings too", tone="simulated"))
+            notes.append(Note(text="simulated rankings", tone="simulated"))
     elif job is None:
         notes.append(Note(text="Pairs are ready." if state.pairs else "Waits for pairs."))
     notes.extend(_job_notes(state.jobs.get("reward_model")))
@@ -330,8 +330,10 @@ def _policy(state: LoopState) -> Station:
         notes.append(
             Note(text=f"from {_signed(before['reward_mean'])} to {_signed(after['reward_mean'])}")
         )
+    if (kl := after.get("kl")) is not None:
+        notes.append(Note(text=f"KL to the old policy {kl:.1f} nats"))
     if policy.simulated_labels:
-        notes.append(Note(text="tuned on simulated rankings too", tone="simulated"))
+        notes.append(Note(text="simulated rankings", tone="simulated"))
     return replace(
         station,
         tone="done",
@@ -359,15 +361,25 @@ def _next_round(state: LoopState) -> Station:
         if state.policy is not None:
             waits = f"{state.policy.name} waits to be compared."
         return replace(station, value="Not yet", notes=(Note(text=waits),))
-    interval = f" ± {result.half_width:.0%}" if result.half_width is not None else ""
     tasks = "task" if result.tasks == 1 else "tasks"
+    certainty = f"{result.tasks:,} {tasks}"
+    if result.half_width is not None:
+        low = max(0.0, result.win_rate - result.half_width)
+        high = min(1.0, result.win_rate + result.half_width)
+        certainty = f"95% interval {low:.0%} to {high:.0%}, {certainty}"
+    notes = [
+        Note(text=certainty),
+        Note(
+            text=f"Round {result.round_number}: {result.policy} against {result.baseline}",
+            url=f"/rounds/{result.round_id}",
+        ),
+    ]
+    if result.simulated:
+        notes.insert(0, Note(text="simulated rankings", tone="simulated"))
     return replace(
         station,
         tone="done",
-        value=f"{result.win_rate:.0%}{interval}",
-        unit="of comparisons won by the new policy",
-        notes=(
-            Note(text=f"{result.policy} against {result.baseline}, {result.tasks:,} {tasks}"),
-            Note(text=f"Round {result.round_number}", url=f"/rounds/{result.round_id}"),
-        ),
+        value=f"{result.win_rate:.0%}",
+        unit="of pairs won by the new policy",
+        notes=tuple(notes),
     )

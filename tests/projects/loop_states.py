@@ -71,7 +71,10 @@ def add_round(
     state: str = "open",
     finished: int | None = None,
 ) -> list[Task]:
-    """The next round; the first `finished` prompts have their completions (all, if not said)."""
+    """The next round, its completions dealt to the policies in turn.
+
+    The first `finished` prompts have theirs; all of them, if not said.
+    """
     number = next(numbers)
     collected = Round(
         project_id=project.id,
@@ -97,7 +100,7 @@ def add_round(
         session.flush()
         tasks.append(task)
         if index < finished:
-            makers = [policy for policy in policies for _ in range(completions_per_prompt)]
+            makers = [policies[place % len(policies)] for place in range(completions_per_prompt)]
             session.add_all(
                 Completion(task_id=task.id, position=place, text=f"Text {place}", model_id=maker)
                 for place, maker in enumerate(makers)

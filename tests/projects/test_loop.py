@@ -5,6 +5,7 @@ from sqlalchemy import event
 
 from app.db import Database
 from app.models import Assignment, Completion, User, Worker, utc_now
+from app.preferences.queries import count_pairs
 from app.projects.loop import NextStep, get_loop_state
 from app.projects.summaries import summarize_projects
 from tests.projects.loop_states import (
@@ -76,7 +77,7 @@ def test_the_loop_goes_round_step_by_step(database: Database) -> None:
         )
         assert step() == NextStep.COMPARE_POLICY
 
-        again = add_round(session, project, prompts, ["v0", "v1"])
+        again = add_round(session, project, prompts, ["v0", "v1"], completions_per_prompt=4)
         assert step() == NextStep.RANK
         for task in again:
             add_ranking(session, task, [3, 4, 1, 2])
@@ -161,6 +162,7 @@ def test_rankings_that_do_not_count_are_not_counted(database: Database) -> None:
         other = add_project(session, "Another")
         add_prompts(session, other, 2)
         state = get_loop_state(session, project.id)
+        assert state.pairs == count_pairs(session, project.id).pairs
     assert (state.rankings, state.simulated_rankings, state.labelers) == (3, 1, 3)
     assert state.pairs == 3 + 2 + 1
     assert (state.prompts, state.snapshots) == (1, 1)
@@ -189,12 +191,14 @@ def test_the_comparison_is_a_mean_over_tasks_with_ties_as_half(database: Databas
         project = add_project(session)
         add_model(session, "v0")
         add_model(session, "v1")
-        tasks = add_round(session, project, add_prompts(session, project, 2), ["v0", "v1"])
-        add_ranking(session, tasks[0], [3, 4, 1, 2])
-        add_ranking(session, tasks[1], [2, 3, 1, 3])
+        prompts = add_prompts(session, project, 2)
+        tasks = add_round(session, project, prompts, ["v0", "v1"], completions_per_prompt=4)
+        add_ranking(session, tasks[0], [3, 1, 4, 2])
+        add_ranking(session, tasks[1], [2, 1, 3, 3], source="simulated")
         result = get_loop_state(session, project.id).comparison
     assert result is not None
     assert (result.policy, result.baseline, result.tasks) == ("v1", "v0", 2)
+    assert result.simulated
     assert result.win_rate == pytest.approx(0.8125)
     assert result.half_width == pytest.approx(0.3675)
 
