@@ -1,3 +1,321 @@
-from fastapi import APIRouter
+"""Rounds over REST: start one, bring completions made elsewhere, see how far it is."""
 
-router = APIRouter()
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from app.dependencies import Admin, ReadSession, WriteSession
+from app.models import Round
+from app.projects.round_counts import RoundCounts, round_counts
+from app.projects.rounds import (
+    MOST_COMPLETIONS,
+    MOST_LABELERS,
+    accept_round,
+    close_round,
+    create_round,
+    get_round,
+    list_rounds,
+    reopen_round,
+    retry_round,
+)
+from app.projects.service import get_project
+from app.projects.task_import import import_tasks
+
+router = APIRouter(tags=["rounds"])
+
+CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"description": "`round_generating`: its completions are still being made."}
+}
+
+
+class SamplingIn(BaseModel):
+    """How completions are drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = Field(
+        default=0.8, ge=0, le=2, description="0 takes the likeliest token.", examples=[0.8]
+    )
+    top_p: float = Field(
+        default=0.95,
+        ge=0.01,
+        le=1,
+        description="Samples from the likeliest tokens that together have this probability.",
+        examples=[0.95],
+    )
+    max_new_tokens: int = Field(
+        default=48, ge=1, le=4096, description="Longest completion, in tokens.", examples=[48]
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="The same seed gives the same completions; null draws one and keeps it.",
+        examples=[7],
+    )
+
+
+class RoundIn(BaseModel):
+    """A round to start."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policies: list[str] = Field(
+        min_length=1,
+        max_length=MOST_COMPLETIONS,
+        description="Ids of the policies that write completions.",
+        examples=[["smollm2-135m-instruct"]],
+    )
+    completions_per_prompt: int = Field(
+        default=4,
+        ge=2,
+        le=MOST_COMPLETIONS,
+        description="All completions of a prompt, dealt to the policies in turn: 4 of two "
+        "policies are 2 and 2.",
+        examples=[4],
+    )
+    sampling: SamplingIn = Field(default_factory=SamplingIn)
+    labelers_per_task: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_LABELERS,
+        description="How many people rank each task.",
+        examples=[1],
+    )
+    prompt_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Take this many prompts, those with the fewest tasks so far first; null takes "
+        "all.",
+        examples=[20],
+    )
+
+
+class TasksIn(BaseModel):
+    """Tasks whose completions were made elsewhere."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[Any] = Field(
+        description="`{prompt: text or messages, completions: [{text, model?}]}` each, with 2 to 9 "
+        "completions; `model` is the id of a registry model or any name.",
+        examples=[
+            [
+                {
+                    "prompt": "Name a colour.",
+                    "completions": [{"text": "Blue.", "model": "mine"}, {"text": "Ten."}],
+                }
+            ]
+        ],
+    )
+    labelers_per_task: int = Field(
+        default=1, ge=1, le=MOST_LABELERS, description="How many people rank each task."
+    )
+
+
+class ProblemOut(BaseModel):
+    """A task that could not be given all its completions."""
+
+    task_id: str
+    prompt_id: str
+    state: str = Field(description="`open` with what there is, or `short` and never shown.")
+    problem: str = Field(
+        description="What could not be had, in a sentence.",
+        examples=["smollm2-135m-instruct: 3 of 4 completions: the server answered 500"],
+    )
+
+
+class CountsOut(BaseModel):
+    """What a round has and still wants."""
+
+    tasks: int = Field(description="Tasks, one for each prompt.")
+    pending: int = Field(description="Tasks whose completions are being made.")
+    open: int = Field(description="Tasks that people rank.")
+    complete: int = Field(description="Tasks that have all their rankings.")
+    short: int = Field(description="Tasks with fewer than two completions, never shown.")
+    completions: int
+    completions_wanted: int
+    rankings_wanted: int
+    rankings_got: int
+    simulated_rankings: int = Field(description="Of those, made by simulated labelers.")
+    problems_total: int = Field(description="Tasks with a problem.")
+    problems: list[ProblemOut] = Field(description="The first fifty of them.")
+
+
+class RoundOut(BaseModel):
+    """A round."""
+
+    id: str
+    project_id: str
+    number: int = Field(description="Counts from 1 in the project.", examples=[1])
+    kind: str = Field(description="`generated` or `imported`.", examples=["generated"])
+    state: str = Field(
+        description="`generating`, `open` to labelers, or `closed`.", examples=["open"]
+    )
+    policies: list[str]
+    completions_per_prompt: int
+    sampling: dict[str, Any] = Field(
+        description="As used, the seed that was drawn included; empty where imported."
+    )
+    labelers_per_task: int
+    prompt_limit: int | None
+    job_id: str | None = Field(description="Its latest generation job.")
+    created_at: datetime
+    closed_at: datetime | None
+    counts: CountsOut
+
+
+class RejectedOut(BaseModel):
+    """A task that was not taken."""
+
+    index: int = Field(description="Its place in the list, from 0.", examples=[3])
+    reason: str = Field(examples=["completions must be a list of 2 to 9"])
+
+
+class ImportedRoundOut(RoundOut):
+    """The round of an import, with what became of each task."""
+
+    created: int
+    duplicates: int = Field(description="Tasks that were in the list before.")
+    rejected: list[RejectedOut]
+
+
+class RoundList(BaseModel):
+    """The rounds of a project, the newest first."""
+
+    items: list[RoundOut]
+    next_cursor: str | None = None
+
+
+@router.post("/projects/{project_id}/rounds", status_code=201, summary="Start a round")
+def create(project_id: str, body: RoundIn, session: WriteSession, user: Admin) -> RoundOut:
+    """A task for each prompt, and the generation job that has the policies write completions.
+
+    Follow it at `GET /rounds/{id}`, or the job at `GET /jobs/{job_id}`. A task is open to labelers
+    as soon as all its completions are there.
+    """
+    project = get_project(session, project_id, user)
+    round_ = create_round(
+        session,
+        user,
+        project,
+        policies=body.policies,
+        completions_per_prompt=body.completions_per_prompt,
+        sampling=body.sampling.model_dump(),
+        labelers_per_task=body.labelers_per_task,
+        prompt_limit=body.prompt_limit,
+    )
+    return describe(session, round_)
+
+
+@router.get("/projects/{project_id}/rounds", summary="List rounds")
+def list_all(project_id: str, session: ReadSession, user: Admin) -> RoundList:
+    """Every round of the project, the newest first."""
+    project = get_project(session, project_id, user)
+    return RoundList(items=[describe(session, item) for item in list_rounds(session, project.id)])
+
+
+@router.post(
+    "/projects/{project_id}/tasks", status_code=201, summary="Bring completions made elsewhere"
+)
+def bring_tasks(
+    project_id: str, body: TasksIn, session: WriteSession, user: Admin
+) -> ImportedRoundOut:
+    """A round of the tasks given, open to labelers at once.
+
+    Good tasks are stored once, bad ones are named in `rejected`; 422 when none is good.
+    """
+    project = get_project(session, project_id, user)
+    imported = import_tasks(session, user, project, body.tasks, body.labelers_per_task)
+    return ImportedRoundOut(
+        **describe(session, imported.round).model_dump(),
+        created=imported.created,
+        duplicates=imported.duplicates,
+        rejected=[RejectedOut(index=item.index, reason=item.reason) for item in imported.rejected],
+    )
+
+
+@router.get("/rounds/{round_id}", summary="See how far a round is")
+def show(round_id: str, session: ReadSession, user: Admin) -> RoundOut:
+    """State, and counts of tasks, completions and rankings."""
+    return describe(session, get_round(session, round_id, user))
+
+
+@router.post("/rounds/{round_id}/retry", summary="Make what is missing", responses=CONFLICT)
+def retry(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
+    """A new generation job for the tasks that have too few completions; 409 when none has."""
+    round_ = get_round(session, round_id, user)
+    retry_round(session, user, round_)
+    return describe(session, round_)
+
+
+@router.post("/rounds/{round_id}/accept", summary="Go on with what there is", responses=CONFLICT)
+def accept(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
+    """Open every task with at least two completions after a job that failed or was cancelled."""
+    round_ = get_round(session, round_id, user)
+    accept_round(session, user, round_)
+    return describe(session, round_)
+
+
+@router.post("/rounds/{round_id}/close", summary="Close a round", responses=CONFLICT)
+def close(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
+    """No more rankings are asked for; what was ranked stays."""
+    round_ = get_round(session, round_id, user)
+    close_round(session, user, round_)
+    return describe(session, round_)
+
+
+@router.post("/rounds/{round_id}/reopen", summary="Reopen a round")
+def reopen(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
+    """Ask for the missing rankings again."""
+    round_ = get_round(session, round_id, user)
+    reopen_round(session, user, round_)
+    return describe(session, round_)
+
+
+def describe(session: Session, round_: Round) -> RoundOut:
+    """A round with its counts, as REST gives it."""
+    return RoundOut(
+        id=round_.id,
+        project_id=round_.project_id,
+        number=round_.number,
+        kind=round_.kind,
+        state=round_.state,
+        policies=round_.policies,
+        completions_per_prompt=round_.completions_per_prompt,
+        sampling=round_.sampling or {},
+        labelers_per_task=round_.labelers_per_task,
+        prompt_limit=round_.prompt_limit,
+        job_id=round_.job_id,
+        created_at=round_.created_at,
+        closed_at=round_.closed_at,
+        counts=_describe_counts(round_counts(session, round_.id)),
+    )
+
+
+def _describe_counts(counts: RoundCounts) -> CountsOut:
+    return CountsOut(
+        tasks=counts.tasks,
+        pending=counts.pending,
+        open=counts.open,
+        complete=counts.complete,
+        short=counts.short,
+        completions=counts.completions,
+        completions_wanted=counts.completions_wanted,
+        rankings_wanted=counts.rankings_wanted,
+        rankings_got=counts.rankings_got,
+        simulated_rankings=counts.simulated_rankings,
+        problems_total=counts.problems_total,
+        problems=[
+            ProblemOut(
+                task_id=item.task_id,
+                prompt_id=item.prompt_id,
+                state=item.state,
+                problem=item.problem,
+            )
+            for item in counts.problems
+        ],
+    )

@@ -111,7 +111,7 @@ def _list_problems(session: Session, round_id: str) -> list[TaskProblem]:
         .where(Task.round_id == round_id, Task.problem.is_not(None))
         .order_by(Task.id)
         .limit(MOST_PROBLEMS_LISTED)
-    ).tuples()
+    )
     return [
         TaskProblem(
             task.id,

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Select, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.jobs.schema import parse_config
 from app.jobs.service import create_job, find_job
@@ -115,12 +116,10 @@ def create_round(
     session.add(round_)
     session.flush()
     if not _add_pending_tasks(session, round_):
-        raise Invalid("This project has no prompts yet.", code="no_prompts", fields=_NO_PROMPTS)
+        raise Invalid("This project has no prompts yet.", code="no_prompts")
     _start_generation(session, user, round_)
+    record(session, user, "round.create", "round", round_.id, policies=round_.policies)
     return round_
-
-
-_NO_PROMPTS = {"prompts": "import at least one prompt first"}
 
 
 def get_round(session: Session, round_id: str, user: User) -> Round:
@@ -161,10 +160,11 @@ def retry_round(session: Session, user: User | None, round_: Round) -> Job:
     if not reopened.rowcount:
         raise Conflict("Every task has its completions already.", code="nothing_missing")
     round_.state = RoundState.GENERATING
+    record(session, user, "round.retry", "round", round_.id)
     return _start_generation(session, user, round_)
 
 
-def accept_round(session: Session, round_: Round) -> None:
+def accept_round(session: Session, user: User | None, round_: Round) -> None:
     """Go on with what there is: tasks with at least two completions open, the others are short.
 
     Raises:
@@ -172,9 +172,10 @@ def accept_round(session: Session, round_: Round) -> None:
     """
     _refuse_active_job(session, round_)
     settle_round(session, round_)
+    record(session, user, "round.accept", "round", round_.id)
 
 
-def close_round(session: Session, round_: Round) -> None:
+def close_round(session: Session, user: User | None, round_: Round) -> None:
     """No more rankings are asked for; what was ranked stays.
 
     Raises:
@@ -184,15 +185,15 @@ def close_round(session: Session, round_: Round) -> None:
     if round_.state != RoundState.CLOSED:
         round_.state = RoundState.CLOSED
         round_.closed_at = utc_now()
-        session.flush()
+        record(session, user, "round.close", "round", round_.id)
 
 
-def reopen_round(session: Session, round_: Round) -> None:
+def reopen_round(session: Session, user: User | None, round_: Round) -> None:
     """Ask for the missing rankings again; a round that is not closed stays as it is."""
     if round_.state == RoundState.CLOSED:
         round_.state = RoundState.OPEN
         round_.closed_at = None
-        session.flush()
+        record(session, user, "round.reopen", "round", round_.id)
 
 
 def settle_round(session: Session, round_: Round) -> None:
@@ -205,11 +206,7 @@ def settle_round(session: Session, round_: Round) -> None:
         .having(func.count() >= FEWEST_COMPLETIONS)
     )
     pending = (Task.round_id == round_.id, Task.state == TaskState.PENDING)
-    session.execute(
-        update(Task)
-        .where(*pending, Task.id.in_(enough))
-        .values(state=TaskState.OPEN)
-    )
+    session.execute(update(Task).where(*pending, Task.id.in_(enough)).values(state=TaskState.OPEN))
     session.execute(
         update(Task)
         .where(*pending)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import record
 from app.errors import Conflict, Invalid
 from app.models import (
     Completion,
@@ -102,10 +103,11 @@ def import_tasks(
     for index, raw in enumerate(tasks):
         try:
             parsed = parse_task(raw)
+            good.setdefault(parsed.content_hash, parsed)
         except RowError as error:
             rejected.append(RejectedTask(index, str(error)))
-        else:
-            good.setdefault(parsed.content_hash, parsed)
+        except UnicodeEncodeError:
+            rejected.append(RejectedTask(index, "a text holds half a character"))
     if not good:
         raise _nothing_good(rejected)
     round_ = Round(
@@ -120,6 +122,7 @@ def import_tasks(
     session.add(round_)
     session.flush()
     _store_tasks(session, round_, good)
+    record(session, user, "round.import", "round", round_.id, tasks=len(good))
     duplicates = len(tasks) - len(rejected) - len(good)
     return TaskImport(round_, len(good), duplicates, rejected)
 
@@ -208,7 +211,7 @@ def _store_batch_prompts(
             Prompt.project_id == project_id,
             Prompt.content_hash.in_({prompt.content_hash for prompt in prompts}),
         )
-    ).tuples()
+    )
     return dict(found.all())
 
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import record
 from app.errors import Invalid
 from app.generation.client import Endpoint, EndpointError, list_served_models
 from app.models import Model, ModelKind, ModelSource, User
@@ -70,7 +71,7 @@ def register_model(
             f"A model cannot be registered from {source.value!r}.",
             fields={"source": "folder, hub or endpoint"},
         )
-    return create_model(
+    model = create_model(
         session,
         id_hint=name or hint,
         kind=kind,
@@ -83,6 +84,8 @@ def register_model(
         description=description.strip(),
         project_id=project_id,
     )
+    record(session, user, "model.register", "model", model.id, source=source, location=stored)
+    return model
 
 
 def endpoint_base_url(url: str) -> str:

@@ -77,7 +77,7 @@ def export_inputs(
         .where(Prompt.project_id == job.project_id)
         .order_by(Prompt.id)
         .execution_options(yield_per=500)
-    ).tuples()
+    )
     with (run_dir / PROMPTS_FILE).open("w", encoding="utf-8") as file:
         for prompt_id, messages in rows:
             line = {"id": prompt_id, "messages": messages, "held_out": prompt_id in held_out}

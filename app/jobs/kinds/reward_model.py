@@ -11,7 +11,7 @@ from app.errors import Invalid
 from app.inference.catalogue import ModelFiles
 from app.jobs.kind import JobKind, Report
 from app.jobs.run_directory import write_json
-from app.models import Job, Model, ModelKind, Project, Snapshot, User
+from app.models import Job, ModelKind, Project, Snapshot, User
 from app.preferences.queries import PairFilters, count_pairs
 from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
 from app.registry.adoption import adopt_model
@@ -43,7 +43,7 @@ def check(session: Session, project_id: str | None, config: RewardModelConfig) -
             "A reward model is trained for a project.", fields={"project_id": "a project's id"}
         )
     if config.snapshot_id is None:
-        if not count_pairs(session, project_id, PairFilters()):
+        if not count_pairs(session, project_id).pairs:
             raise Invalid(
                 "This project has no pair yet: rank some completions first.",
                 code="no_pairs",
