@@ -239,6 +239,7 @@ def upgrade() -> None:
         sa.Column("labelers_per_task", sa.Integer(), nullable=False),
         sa.Column("prompt_limit", sa.Integer(), nullable=True),
         sa.Column("job_id", sa.String(length=32), nullable=True),
+        sa.Column("completions_offset", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_by", sa.String(length=32), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
