@@ -3,8 +3,34 @@
 Shape letters: B completions, C completion tokens, right-padded. Masks: True means "counts".
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """Mean and standard deviation of the scores under the starting policy.
+
+    Ziegler et al. 2019 §2.1 train on rewards of mean 0 and variance 1 under the starting policy.
+    A reward model's scale is an accident of its training, and without this `kl_coef`, the value
+    clipping and the end-of-turn penalty would mean something else for each of them. Taken from the
+    first rollout, before any update, and kept for the whole run.
+    """
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, scores: Tensor) -> "RewardScale":
+        """The scale of these scores, [B]; scores that are all alike are only shifted."""
+        std = scores.std().item() if len(scores) > 1 else 0.0
+        return cls(scores.mean().item(), std if std > 1e-6 else 1.0)
+
+    def normalize(self, scores: Tensor) -> Tensor:
+        """Scores in standard deviations from the starting policy's mean, [B]."""
+        return (scores - self.mean) / self.std
 
 
 def token_rewards(

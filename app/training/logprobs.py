@@ -102,7 +102,8 @@ def token_logprobs(
         in nats, without gradient.
     """
     shape = tokens.shape
-    logprobs, entropies = _TokenLogprobs.apply(
+    # torch annotates neither `Function.apply` nor what it returns.
+    logprobs, entropies = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),
         weight,
         bias,

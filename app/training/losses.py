@@ -86,7 +86,6 @@ class PolicyLoss:
     loss: Tensor
     clip_fraction: Tensor
     approx_kl: Tensor
-    ratio_mean: Tensor
 
 
 def clipped_policy_loss(
@@ -118,7 +117,6 @@ def clipped_policy_loss(
         loss=masked_mean(torch.maximum(unclipped, clipped), completion_mask),
         clip_fraction=masked_mean((clipped > unclipped).float(), completion_mask).detach(),
         approx_kl=0.5 * masked_mean(difference.square(), completion_mask).detach(),
-        ratio_mean=masked_mean(ratio, completion_mask).detach(),
     )
 
 

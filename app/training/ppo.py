@@ -15,10 +15,9 @@ Nothing random is kept in memory: every stream is derived from the seed and the 
 that was killed goes on from its checkpoint exactly as if nothing had happened.
 """
 
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,23 @@ import torch
 from torch import Tensor, nn
 
 from app.inference.formatting import encode_prompt
-from app.training.advantages import gae, masked_whiten, penalize_unfinished, token_rewards
+from app.training.advantages import (
+    RewardScale,
+    gae,
+    masked_whiten,
+    penalize_unfinished,
+    token_rewards,
+)
 from app.training.checkpoint import Checkpoints, save_folder
 from app.training.configs import PPOConfig
-from app.training.kl import KLController, make_controller
+from app.training.kl import make_controller
 from app.training.losses import clipped_policy_loss, clipped_value_loss, masked_mean
 from app.training.policy import Policy, load_policy
+from app.training.policy_evaluation import evaluate_policy, sample_rows
 from app.training.report import Report, TrainingError
-from app.training.reward_metrics import bootstrap_interval
 from app.training.reward_scorer import load_scorer
 from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout, row_groups
+from app.training.seeds import derive_seed, permutation
 
 # Weight of the value loss beside the policy loss (Ziegler et al.'s code, and TRL's).
 VALUE_COEF = 0.1
@@ -45,7 +51,6 @@ ADAM_EPSILON = 1e-5
 # Padded tokens of one training pass; a larger minibatch goes through in parts, with its gradient
 # added up, so that memory does not grow with the minibatch.
 TRAIN_TOKENS = 4096
-EVALUATION_BATCH = 16
 SHOWN_SAMPLES = 4
 
 
@@ -157,7 +162,7 @@ def tune_policy(
                 draw_prompts(prompts, config.prompts_per_iteration, iteration, config.seed),
                 temperature=config.temperature,
                 max_new_tokens=config.max_new_tokens,
-                seed=_derived_seed(config.seed, "rollout", iteration),
+                seed=derive_seed(config.seed, "rollout", iteration),
             )
         except TrainingError as error:
             raise TrainingError(f"Iteration {iteration}: {error}") from error
@@ -229,10 +234,9 @@ def update_policy(
     advantages, returns = gae(rewards, rollout.values, mask, config.gae_lambda)
     advantages = masked_whiten(advantages, mask)
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-    generator = torch.Generator().manual_seed(_derived_seed(config.seed, "order", iteration))
     history: list[dict[str, float]] = []
-    for _ in range(config.epochs):
-        order = torch.randperm(len(sequences), generator=generator)
+    for epoch in range(config.epochs):
+        order = permutation(len(sequences), config.seed, "minibatches", iteration, epoch)
         for minibatch in order.tensor_split(min(config.minibatches, len(sequences))):
             tokens = mask[minibatch].sum()
             figures: dict[str, float] = {}
@@ -256,7 +260,7 @@ def update_policy(
                 )
                 share = part.completion_mask.sum() / tokens
                 loss = share * (policy_loss.loss + VALUE_COEF * value_loss)
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 for name, figure in (
                     ("loss", policy_loss.loss + VALUE_COEF * value_loss),
                     ("policy_loss", policy_loss.loss),
@@ -277,73 +281,6 @@ def update_policy(
     return {name: sum(step[name] for step in history) / len(history) for name in history[0]}
 
 
-def evaluate_policy(
-    policy: Policy,
-    tokenizer: Any,
-    score: Scorer,
-    prompts: Sequence[Prompt],
-    config: PPOConfig,
-    report: Report,
-) -> dict[str, Any]:
-    """One completion of each held-out prompt, drawn with the same seeds at every call.
-
-    The same random numbers before and after leave less of the difference to chance. Rewards are the
-    scorer's own, without normalisation or penalty. Figures are None where there is no prompt.
-    """
-    rollouts = []
-    for start in range(0, len(prompts), EVALUATION_BATCH):
-        report.check_cancelled()
-        rollouts.append(
-            collect_rollout(
-                policy,
-                tokenizer,
-                score,
-                prompts[start : start + EVALUATION_BATCH],
-                temperature=config.temperature,
-                max_new_tokens=config.max_new_tokens,
-                seed=_derived_seed(config.seed, "evaluation", start),
-            )
-        )
-    if not rollouts:
-        names = ("reward_mean", "reward_ci95", "reward_std", "kl", "length_mean", "eos_fraction")
-        return {**dict.fromkeys(names), "prompts": 0, "samples": []}
-    scores = torch.cat([rollout.scores for rollout in rollouts])
-    return {
-        "reward_mean": scores.mean().item(),
-        "reward_ci95": bootstrap_interval(scores.tolist(), [prompt.id for prompt in prompts]),
-        "reward_std": scores.std(correction=0).item(),
-        "kl": torch.cat([rollout.kl for rollout in rollouts]).mean().item(),
-        "length_mean": torch.cat([rollout.lengths for rollout in rollouts]).mean().item(),
-        "eos_fraction": torch.cat([r.finished for r in rollouts]).float().mean().item(),
-        "prompts": len(prompts),
-        "samples": [row for rollout in rollouts for row in sample_rows(rollout)],
-    }
-
-
-@dataclass(frozen=True)
-class RewardScale:
-    """Mean and standard deviation of the scores under the starting policy.
-
-    Ziegler et al. 2019 §2.1 train on rewards of mean 0 and variance 1 under the starting policy.
-    A reward model's scale is an accident of its training, and without this `kl_coef`, the value
-    clipping and the end-of-turn penalty would mean something else for each of them. Taken from the
-    first rollout, before any update, and kept for the whole run.
-    """
-
-    mean: float
-    std: float
-
-    @classmethod
-    def of(cls, scores: Tensor) -> "RewardScale":
-        """The scale of these scores, [B]; scores that are all alike are only shifted."""
-        std = scores.std().item() if len(scores) > 1 else 0.0
-        return cls(scores.mean().item(), std if std > 1e-6 else 1.0)
-
-    def normalize(self, scores: Tensor) -> Tensor:
-        """Scores in standard deviations from the starting policy's mean, [B]."""
-        return (scores - self.mean) / self.std
-
-
 def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: int) -> list[Prompt]:
     """The prompts of one iteration: pass after pass over all of them, each in a new order.
 
@@ -354,34 +291,9 @@ def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: in
     for position in range(first, first + count):
         epoch, place = divmod(position, len(prompts))
         if place == 0 or position == first:
-            order = list(range(len(prompts)))
-            random.Random(f"{seed}:{epoch}").shuffle(order)  # noqa: S311 - no secret
+            order = permutation(len(prompts), seed, "prompts", epoch).tolist()
         drawn.append(prompts[order[place]])
     return drawn
-
-
-def sample_rows(rollout: Rollout) -> list[dict[str, object]]:
-    """The rollout as rows to look at: prompt, completion, reward, kl, tokens, finished."""
-    return [
-        {
-            "prompt_id": prompt.id,
-            "prompt": prompt.messages[-1]["content"],
-            "completion": text,
-            "reward": reward,
-            "kl": kl,
-            "tokens": int(length),
-            "finished": finished,
-        }
-        for prompt, text, reward, kl, length, finished in zip(
-            rollout.prompts,
-            rollout.texts,
-            rollout.scores.tolist(),
-            rollout.kl.tolist(),
-            rollout.lengths.tolist(),
-            rollout.finished.tolist(),
-            strict=True,
-        )
-    ]
 
 
 def _short_enough(
@@ -397,11 +309,6 @@ def _short_enough(
             f"{room} tokens."
         )
     return kept
-
-
-def _derived_seed(seed: int, purpose: str, index: int) -> int:
-    """A stream of its own for every purpose and iteration."""
-    return random.Random(f"{seed}:{purpose}:{index}").getrandbits(62)  # noqa: S311 - no secret
 
 
 class _Pace:

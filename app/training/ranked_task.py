@@ -1,11 +1,11 @@
 """What a reward model is trained on, and how it is split."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.training.losses import preference_matrix
 from app.training.report import TrainingError
+from app.training.seeds import permutation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ def split_tasks(
             "There is no pair to train on: every ranking ties, skips or repeats its completions."
         )
     prompts = sorted({task.prompt_id for task in useful})
-    random.Random(seed).shuffle(prompts)  # noqa: S311 - a split needs no secret
     count = min(max(1, round(eval_fraction * len(prompts))), len(prompts) - 1)
-    held_out = set(prompts[:count])
+    order = permutation(len(prompts), seed, "split").tolist()
+    held_out = {prompts[position] for position in order[:count]}
     train = [task for task in useful if task.prompt_id not in held_out]
     return train, [task for task in useful if task.prompt_id in held_out]

@@ -27,6 +27,7 @@ from app.training.losses import pairwise_ranking_loss, preference_matrix
 from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import Report, TrainingError
 from app.training.reward_metrics import evaluate_rewards
+from app.training.seeds import permutation
 
 GRADIENT_CLIP = 1.0
 WARMUP_SHARE = 0.1
@@ -207,7 +208,7 @@ def score_tasks(
     with torch.no_grad():
         for rows in length_batches([len(pair) for pair in pairs], SCORE_TOKENS):
             rewards[rows] = _forward(model, tokenizer, [pairs[row] for row in rows])
-    return list(rewards.split([len(task.completions) for task in tasks]))
+    return list(torch.split(rewards, [len(task.completions) for task in tasks]))
 
 
 def shift_rewards(model: nn.Module, offset: float) -> None:
@@ -219,7 +220,7 @@ def shift_rewards(model: nn.Module, offset: float) -> None:
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
     if heads and heads[-1].bias is not None:
         with torch.no_grad():
-            heads[-1].bias += offset
+            heads[-1].bias.add_(offset)
     else:
         config: Any = model.config
         config.podium_reward_offset = getattr(config, "podium_reward_offset", 0.0) + offset
@@ -237,7 +238,9 @@ def _accumulate_gradients(
     right: list[Tensor] = []
     for group in _task_groups(encoded, TRAIN_TOKENS):
         pairs = [pair for index in group for pair in encoded[index]]
-        scores = _forward(model, tokenizer, pairs).split([len(encoded[index]) for index in group])
+        scores = torch.split(
+            _forward(model, tokenizer, pairs), [len(encoded[index]) for index in group]
+        )
         losses = []
         for index, task_scores in zip(group, scores, strict=True):
             task = tasks[index]
@@ -247,7 +250,7 @@ def _accumulate_gradients(
             margins = (task_scores[:, None] - task_scores[None, :]).detach().expand_as(preferred)
             right.append((margins[preferred].sign() + 1) / 2)
         loss = torch.stack(losses).sum() / len(tasks)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         total += loss.item()
     return total, torch.cat(right).mean().item()
 
@@ -283,9 +286,8 @@ def _task_groups(encoded: Sequence[Sequence[EncodedPair]], max_tokens: int) -> I
 def _batches(tasks: int, config: RewardModelConfig) -> Iterator[list[int]]:
     """The task indices of every step; a function of the seed, so that a resumed run meets them."""
     for epoch in range(config.epochs):
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        order = torch.randperm(tasks, generator=generator)
-        yield from (rows.tolist() for rows in order.split(config.tasks_per_batch))
+        order = permutation(tasks, config.seed, "tasks", epoch)
+        yield from (rows.tolist() for rows in torch.split(order, config.tasks_per_batch))
 
 
 def _sample_rows(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> list[dict[str, object]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from app.inference.formatting import encode_prompt
-from app.inference.sampling import SamplingOptions, end_of_turn_ids, generate, pad_left
+from app.inference.sampling import SamplingOptions, generate, pad_left
+from app.inference.stopping import end_of_turn_ids
 from app.training.policy import Policy, Sequences
 from app.training.report import TrainingError
 

@@ -1,9 +1,16 @@
 import json
+import math
 
 import pytest
 import torch
 
-from app.training.advantages import gae, masked_whiten, penalize_unfinished, token_rewards
+from app.training.advantages import (
+    RewardScale,
+    gae,
+    masked_whiten,
+    penalize_unfinished,
+    token_rewards,
+)
 
 from .conftest import ORACLES, require
 
@@ -99,3 +106,10 @@ def test_whitening_is_over_the_whole_rollout_and_leaves_padding_zero():
 
 def test_whitening_one_token_is_finite():
     assert masked_whiten(torch.tensor([[5.0]]), torch.tensor([[True]])).tolist() == [[0.0]]
+
+
+def test_scores_are_measured_in_deviations_of_the_starting_policy():
+    scale = RewardScale.of(torch.tensor([1.0, 3.0]))  # mean 2, unbiased deviation sqrt 2
+    assert scale.normalize(torch.tensor([4.0])).item() == pytest.approx(math.sqrt(2))
+    assert RewardScale.of(torch.tensor([5.0, 5.0])) == RewardScale(5.0, 1.0)
+    assert RewardScale.of(torch.tensor([5.0])) == RewardScale(5.0, 1.0)

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from app.training.configs import PPOConfig
 from app.training.policy import load_policy
-from app.training.ppo import RewardScale, draw_prompts, tune_policy, update_policy
+from app.training.ppo import draw_prompts, tune_policy, update_policy
 from app.training.report import Cancelled, TrainingError
 from app.training.rollouts import collect_rollout
 
@@ -226,10 +226,3 @@ def test_every_prompt_is_drawn_once_a_pass():
     ]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == sorted(prompt.id for prompt in prompts)
     assert drawn[:10] != drawn[10:]
-
-
-def test_scores_are_measured_in_deviations_of_the_starting_policy():
-    scale = RewardScale.of(torch.tensor([1.0, 3.0]))  # mean 2, unbiased deviation sqrt 2
-    assert scale.normalize(torch.tensor([4.0])).item() == pytest.approx(math.sqrt(2))
-    assert RewardScale.of(torch.tensor([5.0, 5.0])) == RewardScale(5.0, 1.0)
-    assert RewardScale.of(torch.tensor([5.0])) == RewardScale(5.0, 1.0)

@@ -201,7 +201,7 @@ def test_a_cancelled_run_stops(backbone_dir, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_the_step(backbone_dir, tmp_path):
-    with pytest.raises(TrainingError, match="not finite (at|after) step"):
+    with pytest.raises(TrainingError, match=r"not finite (at|after) step"):
         train(replace(CONFIG, learning_rate=1e30), backbone_dir, tmp_path)
 
 

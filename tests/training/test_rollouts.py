@@ -57,7 +57,8 @@ def test_the_same_seed_gives_the_same_rollout_and_another_another(parts):
 
 def test_scores_belong_to_their_prompts_and_completions(parts):
     def score(prompts, completions):
-        return [len(text) + 100 * int(prompt.id[1:]) for prompt, text in zip(prompts, completions)]
+        numbers = [int(prompt.id[1:]) for prompt in prompts]
+        return [len(text) + 100 * n for n, text in zip(numbers, completions, strict=True)]
 
     rollout = rollout_of(parts, score)
     expected = [len(text) + 100 * n for n, text in enumerate(rollout.texts)]
