@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(
         default=10_000_000, ge=1000, description="Longest line of an import; longer ones are named."
     )
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_level: str = Field(default="warning", description="debug, info, warning or error.")
 
     @cached_property
     def resolved_database_url(self) -> str:

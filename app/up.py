@@ -45,6 +45,16 @@ def port_is_free(host: str, port: int) -> bool:
         return True
 
 
+def takes_connections(host: str, port: int) -> bool:
+    """Whether a server listens there now."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a look-up, no bind
+    try:
+        with socket.create_connection((local, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
 def choose_inference_port(settings: Settings) -> int:
     """The configured port, or any free one when another program has it."""
     if port_is_free(settings.inference_host, settings.inference_port):
@@ -69,20 +79,28 @@ class Supervisor:
     """
 
     def __init__(
-        self, services: list[Service], environment: dict[str, str], say: Callable[[str], None]
+        self,
+        services: list[Service],
+        environment: dict[str, str],
+        say: Callable[[str], None],
+        greet: Callable[[], bool],
     ) -> None:
+        """`greet` is called until it says that it could: the web process answers now."""
         self.services = services
         self.environment = environment
         self.say = say
+        self.greet = greet
         self.stopping = threading.Event()
 
     def run(self) -> int:
         """Run until SIGINT or SIGTERM; the exit code is 0 when everything ended cleanly."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        greeted = False
         while not self.stopping.is_set():
             for service in self.services:
                 self._keep_running(service)
+            greeted = greeted or self.greet()
             self.stopping.wait(0.2)
         return self._stop_all()
 
@@ -131,8 +149,19 @@ class Supervisor:
         return 0 if clean else 1
 
 
-def supervise(settings: Settings, say: Callable[[str], None]) -> int:
-    """Start web, worker and inference on these settings and keep them running."""
+def supervise(settings: Settings, greeting: list[str], say: Callable[[str], None]) -> int:
+    """Start web, worker and inference on these settings and keep them running.
+
+    The greeting is said once the web process takes connections.
+    """
+
+    def greet() -> bool:
+        if not takes_connections(settings.host, settings.port):
+            return False
+        for line in greeting:
+            say(line)
+        return True
+
     inference_port = choose_inference_port(settings)
     environment = os.environ | {
         "PODIUM_DATA_DIR": str(settings.data_dir.absolute()),
@@ -148,4 +177,4 @@ def supervise(settings: Settings, say: Callable[[str], None]) -> int:
         Service("worker", ["worker"]),
         Service("inference", ["inference"]),
     ]
-    return Supervisor(services, environment, say).run()
+    return Supervisor(services, environment, say, greet).run()

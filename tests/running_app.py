@@ -74,6 +74,9 @@ class RunningApp:
 
     def setup_path(self) -> str:
         """The one-time link it printed, without the host."""
+        deadline = time.monotonic() + READY_SECONDS
+        while "/setup/" not in self.output and time.monotonic() < deadline:
+            time.sleep(0.1)
         found = re.search(r"(/setup/\S+)", self.output)
         assert found, self.output
         return found[1]

@@ -30,17 +30,21 @@ def base_url(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def prepare(settings: Settings, database: Database) -> None:
-    """Register the starter models and, while there is no account, print the one-time link."""
+def prepare(settings: Settings, database: Database) -> list[str]:
+    """Register the starter models; the lines that say where Podium is, and how to begin.
+
+    While there is no account they hold a one-time link to create the admin.
+    """
     from app.accounts.links import create_setup_link
     from app.registry.service import ensure_starters
 
     with database.write() as session:
         ensure_starters(session)
         token = create_setup_link(session)
-    typer.echo(f"Podium is at {base_url(settings)}")
+    lines = [f"Podium is at {base_url(settings)}"]
     if token:
-        typer.echo(f"Create the admin account (works once): {base_url(settings)}/setup/{token}")
+        lines.append(f"Create the admin account (works once): {base_url(settings)}/setup/{token}")
+    return lines
 
 
 def up(data_dir: DataDir = None, port: Port = None, host: Host = None) -> None:
@@ -55,8 +59,9 @@ def up(data_dir: DataDir = None, port: Port = None, host: Host = None) -> None:
         )
         raise typer.Exit(1)
     with open_database(settings) as database:
-        prepare(settings, database)
-    raise typer.Exit(supervise(settings, typer.echo))
+        greeting = prepare(settings, database)
+    typer.echo("Starting web, worker and inference; Ctrl-C stops them.")
+    raise typer.Exit(supervise(settings, greeting, typer.echo))
 
 
 def serve(host: Host = None, port: Port = None) -> None:
@@ -108,7 +113,8 @@ def migrate(data_dir: DataDir = None) -> None:
     """Bring the database to the newest schema, and register the starter models."""
     settings = load_settings(data_dir=data_dir)
     with open_database(settings) as database:
-        prepare(settings, database)
+        for line in prepare(settings, database):
+            typer.echo(line)
 
 
 def assets() -> None:
