@@ -57,7 +57,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 # d logp(token) / d logits = onehot(token) − p
                 logits = _chunk_log_softmax(hidden[rows], weight, bias, ctx.temperature)
                 to_logits = logits.exp_().neg_()
-                to_logits[torch.arange(len(to_logits)), tokens[rows]] += 1
+                to_logits.scatter_add_(1, tokens[rows, None], torch.ones_like(to_logits[:, :1]))
                 to_logits *= upstream[rows, None] / ctx.temperature
                 to_weight += to_logits.T.to(weight.dtype) @ hidden[rows]
                 if to_bias is not None:

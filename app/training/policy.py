@@ -22,6 +22,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.inference.loading import best_device
 from app.training.logprobs import token_logprobs
 from app.training.report import TrainingError
 
@@ -45,6 +46,15 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def to(self, device: torch.device) -> "Sequences":
+        """The same on another device."""
+        return Sequences(
+            self.prompt_ids.to(device),
+            self.prompt_mask.to(device),
+            self.tokens.to(device),
+            self.completion_mask.to(device),
+        )
 
     def select(self, rows: Tensor) -> "Sequences":
         """Some rows, without the columns that are padding in all of them."""
@@ -92,27 +102,35 @@ class Policy(nn.Module):
         nn.init.zeros_(self.value_head.bias)
         self.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; sequences come from and outputs go to the CPU, being small."""
+        return self.value_head.weight.device
+
     def forward(self, sequences: Sequences, temperature: float) -> TokenOutputs:
         """Logprobs at the sampling temperature, entropies and values of the sampled tokens.
 
         The value head reads the trunk's last hidden state and its loss reaches the trunk, as in
         Ziegler et al. 2019: the states it has to tell apart are the policy's own.
         """
+        sequences = sequences.to(self.device)
         hidden = _predicting_states(self.model, sequences)
         logprobs, entropies = _logprobs(self.model, hidden, sequences.tokens, temperature)
-        values = self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)
-        return TokenOutputs(logprobs, entropies, values)
+        values = self.value_head(hidden).squeeze(-1)
+        return TokenOutputs(logprobs.cpu(), entropies.cpu(), values.cpu())
 
     def values(self, sequences: Sequences) -> Tensor:
         """V of the state before each sampled token, [B, C]; no language-model head involved."""
-        values: Tensor = self.value_head(_predicting_states(self.model, sequences)).squeeze(-1)
-        return values
+        hidden = _predicting_states(self.model, sequences.to(self.device))
+        values: Tensor = self.value_head(hidden).squeeze(-1)
+        return values.cpu()
 
     def ref_logprobs(self, sequences: Sequences, temperature: float) -> Tensor:
         """The reference's logprobs of the sampled tokens, float32 [B, C], without gradient."""
+        sequences = sequences.to(self.device)
         with torch.no_grad(), self.reference() as model:
             hidden = _predicting_states(model, sequences)
-            return _logprobs(model, hidden, sequences.tokens, temperature)[0]
+            return _logprobs(model, hidden, sequences.tokens, temperature)[0].cpu()
 
     @contextmanager
     def reference(self) -> Iterator[Any]:
@@ -172,6 +190,8 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     _check_logits(model, tokenizer.eos_token_id, policy_dir.name)
+    device = best_device()
+    model.to(device)
     adapters = reference = None
     if lora_rank is None:
         reference = copy.deepcopy(model).eval().requires_grad_(False)
@@ -187,7 +207,7 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
                 target_modules="all-linear",
             ),
         )
-    return tokenizer, Policy(model, adapters, reference)
+    return tokenizer, Policy(model, adapters, reference).to(device)
 
 
 def _predicting_states(model: Any, sequences: Sequences) -> Tensor:

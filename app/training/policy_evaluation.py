@@ -30,13 +30,13 @@ def evaluate_policy(
     """
     rollouts = []
     for start in range(0, len(prompts), EVALUATION_BATCH):
-        report.check_cancelled()
         rollouts.append(
             collect_rollout(
                 policy,
                 tokenizer,
                 score,
                 prompts[start : start + EVALUATION_BATCH],
+                report,
                 temperature=config.temperature,
                 max_new_tokens=config.max_new_tokens,
                 seed=derive_seed(config.seed, "evaluation", start),

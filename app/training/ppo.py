@@ -160,6 +160,7 @@ def tune_policy(
                 tokenizer,
                 score,
                 draw_prompts(prompts, config.prompts_per_iteration, iteration, config.seed),
+                report,
                 temperature=config.temperature,
                 max_new_tokens=config.max_new_tokens,
                 seed=derive_seed(config.seed, "rollout", iteration),
@@ -178,7 +179,9 @@ def tune_policy(
             scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
         )
         update_started = time.monotonic()
-        losses = update_policy(policy, optimizer, rollout, scores, kl_coef, config, iteration)
+        losses = update_policy(
+            policy, optimizer, rollout, scores, kl_coef, config, iteration, report
+        )
         controller.update(rollout.kl.mean().item())
         report.metrics(
             iteration,
@@ -219,6 +222,7 @@ def update_policy(
     kl_coef: float,
     config: PPOConfig,
     iteration: int,
+    report: Report,
 ) -> dict[str, float]:
     """All epochs of clipped updates on one rollout; the losses are means over the minibatches.
 
@@ -228,6 +232,7 @@ def update_policy(
 
     Raises:
         TrainingError: a loss or gradient that is not finite; the weights are left as before it.
+        Cancelled: the run was asked to stop; asked before every minibatch.
     """
     sequences, mask = rollout.sequences, rollout.sequences.completion_mask
     rewards = token_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef)
@@ -238,6 +243,7 @@ def update_policy(
     for epoch in range(config.epochs):
         order = permutation(len(sequences), config.seed, "minibatches", iteration, epoch)
         for minibatch in order.tensor_split(min(config.minibatches, len(sequences))):
+            report.check_cancelled()
             tokens = mask[minibatch].sum()
             figures: dict[str, float] = {}
             for rows in row_groups(sequences, TRAIN_TOKENS, minibatch):

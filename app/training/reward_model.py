@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from app.inference.formatting import EncodedPair, encode_pair, length_batches, pad_pairs
+from app.inference.loading import best_device
 from app.training.checkpoint import Checkpoints, save_folder
 from app.training.configs import RewardModelConfig
 from app.training.losses import pairwise_ranking_loss, preference_matrix
@@ -185,7 +186,7 @@ def load_backbone(backbone_dir: Path, seed: int) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.problem_type = "regression"
-    return tokenizer, model.eval()
+    return tokenizer, model.to(best_device()).eval()
 
 
 def scheduled_rate(peak: float, step: int, steps: int) -> float:
@@ -256,10 +257,11 @@ def _accumulate_gradients(
 
 
 def _forward(model: nn.Module, tokenizer: Any, pairs: Sequence[EncodedPair]) -> Tensor:
+    """The rewards of these texts, float32 [len(pairs)], on the CPU wherever the model is."""
     inputs = pad_pairs(pairs, tokenizer.pad_token_id, next(model.parameters()).device)
     logits: Tensor = model(**inputs).logits
     offset: float = getattr(model.config, "podium_reward_offset", 0.0)
-    return logits[:, 0].float() + offset
+    return logits[:, 0].float().cpu() + offset
 
 
 def _encode(tokenizer: Any, task: RankedTask, max_length: int) -> list[EncodedPair]:

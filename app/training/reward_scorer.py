@@ -20,7 +20,7 @@ def load_scorer(reward_model_dir: Path) -> Scorer:
         TrainingError: the folder holds no reward model.
     """
     try:
-        loaded = load_model(reward_model_dir, "reward_model", device="cpu")
+        loaded = load_model(reward_model_dir, "reward_model")
     except ModelUnavailable as error:
         raise TrainingError(f"Cannot load the reward model: {error}") from error
     trained_length = getattr(loaded.model.config, "podium_max_length", DEFAULT_MAX_LENGTH)

@@ -15,7 +15,7 @@ from app.inference.formatting import encode_prompt
 from app.inference.sampling import SamplingOptions, generate, pad_left
 from app.inference.stopping import end_of_turn_ids
 from app.training.policy import Policy, Sequences
-from app.training.report import TrainingError
+from app.training.report import Report, TrainingError
 
 # Padded tokens of one forward pass; more rows than that go one group after another.
 FORWARD_TOKENS = 8192
@@ -71,6 +71,7 @@ def collect_rollout(
     tokenizer: Any,
     score: Scorer,
     prompts: Sequence[Prompt],
+    report: Report,
     *,
     temperature: float,
     max_new_tokens: int,
@@ -84,30 +85,38 @@ def collect_rollout(
 
     Raises:
         TrainingError: a score or a logprob that is not a finite number.
+        Cancelled: the run was asked to stop; asked at every token.
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
     prompt_ids, prompt_mask = pad_left(
         [encode_prompt(tokenizer, prompt.messages) for prompt in prompts],
         tokenizer.pad_token_id,
-        policy.value_head.weight.device,
+        "cpu",
     )
     stops = end_of_turn_ids(policy.model, tokenizer)
+
+    def watch(_rows: list[int], _tokens: list[int]) -> list[int]:
+        report.check_cancelled()
+        return []
+
     generated = generate(
         policy.model,
-        prompt_ids,
-        prompt_mask,
+        prompt_ids.to(policy.device),
+        prompt_mask.to(policy.device),
         1,
         SamplingOptions(
             temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop_token_ids=stops
         ),
+        on_step=watch,
     )
-    mask = generated.completion_mask
+    tokens, mask = generated.tokens.cpu(), generated.completion_mask.cpu()
+    logprobs = generated.logprobs.cpu()
     texts = [
         tokenizer.decode(
             row[keep & ~torch.isin(row, torch.tensor(stops))], skip_special_tokens=True
         )
-        for row, keep in zip(generated.tokens, mask, strict=True)
+        for row, keep in zip(tokens, mask, strict=True)
     ]
     started = _lap(seconds, "generate_seconds", started)
 
@@ -119,9 +128,9 @@ def collect_rollout(
         )
     started = _lap(seconds, "score_seconds", started)
 
-    sequences = Sequences(prompt_ids, prompt_mask.bool(), generated.tokens, mask)
-    values = torch.zeros_like(generated.logprobs)
-    ref_logprobs = torch.zeros_like(generated.logprobs)
+    sequences = Sequences(prompt_ids, prompt_mask.bool(), tokens, mask)
+    values = torch.zeros_like(logprobs)
+    ref_logprobs = torch.zeros_like(logprobs)
     with torch.no_grad():
         for rows in row_groups(sequences, FORWARD_TOKENS):
             part = sequences.select(rows)
@@ -129,18 +138,18 @@ def collect_rollout(
             values[rows, :width] = policy.values(part)
             ref_logprobs[rows, :width] = policy.ref_logprobs(part, temperature)
     ref_logprobs = torch.where(mask, ref_logprobs, 0.0)
-    if not (torch.isfinite(ref_logprobs).all() and torch.isfinite(generated.logprobs).all()):
+    if not (torch.isfinite(ref_logprobs).all() and torch.isfinite(logprobs).all()):
         raise TrainingError("A log-probability is not finite.")
     _lap(seconds, "logprobs_seconds", started)
     return Rollout(
         prompts=prompts,
         texts=texts,
         sequences=sequences,
-        logprobs=generated.logprobs,
+        logprobs=logprobs,
         ref_logprobs=ref_logprobs,
         values=torch.where(mask, values, 0.0),
         scores=scores,
-        finished=generated.finished,
+        finished=generated.finished.cpu(),
         seconds=seconds,
     )
 

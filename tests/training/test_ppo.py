@@ -205,13 +205,15 @@ def test_the_rollout_is_trained_on_alike_in_parts_and_whole(policy_dir, tmp_path
             tokenizer,
             lowercase_share,
             make_prompts(8),
+            RecordingReport(),
             temperature=1.0,
             max_new_tokens=6,
             seed=0,
         )
         # Plain gradient descent: Adam would blow rounding up to its full step.
         optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
-        update_policy(policy, optimizer, rollout, rollout.scores, 0.1, SMALL, 1)
+        report = RecordingReport()
+        update_policy(policy, optimizer, rollout, rollout.scores, 0.1, SMALL, 1, report)
         weights.append({name: weight.clone() for name, weight in policy.trained_state().items()})
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-5, rtol=1e-4)

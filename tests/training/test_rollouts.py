@@ -7,6 +7,7 @@ from app.training.policy import load_policy
 from app.training.report import TrainingError
 from app.training.rollouts import collect_rollout, row_groups
 
+from .conftest import RecordingReport
 from .test_policy import disturb
 from .tiny import lowercase_share, make_policy, make_prompts
 
@@ -23,6 +24,7 @@ def rollout_of(parts, score=lowercase_share, seed=1, count=6):
         tokenizer,
         score,
         make_prompts(count),
+        RecordingReport(),
         temperature=0.8,
         max_new_tokens=9,
         seed=seed,
