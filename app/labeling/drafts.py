@@ -7,24 +7,39 @@ from sqlalchemy.orm import Session
 
 from app.labeling.slots import lock_assignment, retake_lease
 from app.labeling.submissions import Submission, check_submission
-from app.models import Assignment, AssignmentState, Completion, User
+from app.models import Assignment, AssignmentState, Completion, Ranking, User
 
 
 def save_draft(
-    session: Session, user: User, assignment_id: str, draft: Submission, *, lease_seconds: int
+    session: Session,
+    user: User,
+    assignment_id: str,
+    draft: Submission,
+    *,
+    lease_seconds: int,
+    based_on: int = 0,
 ) -> tuple[Assignment, bool]:
     """Keep the draft, whatever became of the lease; say whether the lease is held.
 
     A draft is a sign of life: it renews the lease, or takes it up again where a slot is free.
-    Ranks may be missing, but what is there must fit the task (`Invalid`).
+    Ranks may be missing, but what is there must fit the task (`Invalid`). `based_on` is the
+    revision of the ranking that the page showed, 0 for none: a draft that arrives after the
+    ranking it led to was submitted is dropped.
     """
     assignment = lock_assignment(session, user, assignment_id)
     completion_ids = session.scalars(
         select(Completion.id).where(Completion.task_id == assignment.task_id)
     ).all()
-    assignment.draft = asdict(check_submission(draft, completion_ids, allow_missing=True))
-    held = assignment.state == AssignmentState.SUBMITTED or retake_lease(
-        session, assignment, lease_seconds=lease_seconds
-    )
+    checked = check_submission(draft, completion_ids, allow_missing=True)
+    if assignment.state == AssignmentState.SUBMITTED:
+        revision = session.scalar(
+            select(Ranking.revision).where(Ranking.assignment_id == assignment.id, Ranking.current)
+        )
+        if based_on == revision:
+            assignment.draft = asdict(checked)
+        held = True
+    else:
+        assignment.draft = asdict(checked)
+        held = retake_lease(session, assignment, lease_seconds=lease_seconds)
     session.flush()
     return assignment, held

@@ -42,9 +42,13 @@ class LiveServer:
     settings: Settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the whole test session: the system's where there is one."""
+    """One Chromium for a test module, the system's where there is one.
+
+    Playwright keeps an event loop running in this thread: not for the whole session, or tests of
+    other modules could not run one.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=LAUNCH)
         yield browser

@@ -118,6 +118,16 @@ def test_a_draft_renews_the_lease_and_goes_when_the_ranking_is_submitted(leased)
     assert load_shown_task(session, user, assignment.id).work.ranks == ranks(assignment, 1, 2, 3)
 
 
+def test_a_draft_that_arrives_after_its_ranking_is_dropped(leased):
+    session, user, _, assignment = leased
+    submit_ranking(session, user, assignment.id, Submission(ranks=ranks(assignment, 1, 2, 3)))
+    late = Submission(ranks={assignment.shown_order[0]: 3})
+    _, held = save_draft(session, user, assignment.id, late, lease_seconds=60)
+    assert (held, assignment.draft) == (True, None)
+    save_draft(session, user, assignment.id, late, lease_seconds=60, based_on=1)
+    assert assignment.draft["ranks"] == late.ranks
+
+
 def test_what_is_shown_follows_the_order_of_the_assignment(leased):
     session, user, task, assignment = leased
     shown = load_shown_task(session, user, assignment.id)

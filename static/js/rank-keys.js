@@ -1,0 +1,48 @@
+// Keys of the ranking page. They do nothing while somebody types, and never take a key that the
+// focused control needs.
+
+const TYPING = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
+const NEEDS_ENTER = "button, a, summary, input, textarea, select";
+
+/** `actions` is what connects to the current task; null when the page shows none. */
+export function bindKeys(currentActions) {
+  document.addEventListener("keydown", (event) => {
+    const actions = currentActions();
+    if (!actions || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (event.target.closest?.("details[data-menu], .shell-header")) return;
+    if (event.target.matches?.(TYPING) || event.isComposing) return;
+    if (handle(event, actions)) event.preventDefault();
+  });
+}
+
+function handle(event, actions) {
+  const { key, altKey, shiftKey, ctrlKey, metaKey, target } = event;
+  if ((ctrlKey || metaKey) && !altKey && !shiftKey && key.toLowerCase() === "z") return actions.undo();
+  if (ctrlKey || metaKey) return false;
+  if (key === "ArrowUp" || key === "ArrowDown" || key === "ArrowLeft" || key === "ArrowRight") {
+    return handleArrow(event, actions);
+  }
+  if (altKey) return false;
+  if (key === "?") return actions.openKeys();
+  if (/^[1-9]$/.test(key)) return actions.place(Number(key));
+  if (key === "0" || key === "Backspace" || key === "Delete") return actions.place(null);
+  if (key === "Enter") return target.matches?.(NEEDS_ENTER) ? false : actions.submit();
+  if (shiftKey) return false;
+  return handleLetter(key.toLowerCase(), actions);
+}
+
+function handleArrow({ key, altKey, shiftKey, target }, actions) {
+  const vertical = key === "ArrowUp" || key === "ArrowDown";
+  const step = key === "ArrowUp" || key === "ArrowLeft" ? -1 : 1;
+  if (altKey || shiftKey) return vertical && actions.move(step);
+  if (target.matches?.("input")) return false;
+  // Wide code and tables scroll sideways.
+  if (!vertical && target.matches?.("pre, table, .math")) return false;
+  return actions.focus(step);
+}
+
+function handleLetter(letter, actions) {
+  if (actions.hasLetter(letter)) return actions.pick(letter);
+  const named = { t: "tie", u: "undo", r: "guidelines", s: "skip" }[letter];
+  return named ? actions[named]() : false;
+}

@@ -1,0 +1,46 @@
+// Active time: counts only while the page is visible and somebody uses it.
+
+const IDLE_MILLISECONDS = 60_000;
+const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel", "scroll", "touchstart"];
+
+export class ActiveTime {
+  constructor(milliseconds = 0) {
+    this.milliseconds = milliseconds;
+    this.usedAt = performance.now();
+    this.countedAt = this.usedAt;
+    this.sign = () => {
+      this.#count();
+      this.usedAt = performance.now();
+    };
+    this.visibility = () => {
+      this.#count(document.visibilityState === "hidden");
+      if (document.visibilityState === "visible") this.usedAt = performance.now();
+    };
+    SIGNS.forEach((name) => window.addEventListener(name, this.sign, { capture: true, passive: true }));
+    document.addEventListener("visibilitychange", this.visibility);
+  }
+
+  /** Milliseconds so far. */
+  read() {
+    this.#count();
+    return Math.round(this.milliseconds);
+  }
+
+  /** Whether somebody was here within the last minutes. */
+  get inUse() {
+    return document.visibilityState === "visible" && performance.now() - this.usedAt < 5 * IDLE_MILLISECONDS;
+  }
+
+  stop() {
+    SIGNS.forEach((name) => window.removeEventListener(name, this.sign, { capture: true }));
+    document.removeEventListener("visibilitychange", this.visibility);
+  }
+
+  #count(wasVisible = false) {
+    const now = performance.now();
+    const visible = wasVisible || document.visibilityState === "visible";
+    const until = Math.min(now, this.usedAt + IDLE_MILLISECONDS);
+    if (visible && until > this.countedAt) this.milliseconds += until - this.countedAt;
+    this.countedAt = now;
+  }
+}
