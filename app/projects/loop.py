@@ -5,13 +5,14 @@ statements, whatever the size of the project.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.jobs.service import is_worker_alive
 from app.models import (
     Assignment,
     AssignmentState,
@@ -31,14 +32,11 @@ from app.models import (
     Task,
     TaskState,
     User,
-    Worker,
     utc_now,
 )
 from app.projects.comparison import Comparison, find_newest_comparison, ranking_counts
 
 LOOP_JOB_KINDS = ("generation", "reward_model", "ppo")
-WORKER_SILENCE = timedelta(seconds=60)
-"""A worker that said nothing for this long is taken for stopped."""
 
 
 class NextStep(StrEnum):
@@ -186,7 +184,7 @@ def get_loop_state(session: Session, project_id: str) -> LoopState:
         policy=policy,
         comparison=find_newest_comparison(session, rounds),
         jobs=jobs,
-        worker_alive=worker_is_alive(session),
+        worker_alive=is_worker_alive(session),
         next_step=decide_next_step(
             prompts=prompts,
             latest_round=latest_round,
@@ -236,12 +234,6 @@ def decide_next_step(
     if latest_round.pending and latest_round.state != RoundState.CLOSED and "generation" in jobs:
         return NextStep.REPAIR_GENERATION
     return NextStep.TRAIN_REWARD_MODEL if pairs else NextStep.START_ROUND
-
-
-def worker_is_alive(session: Session) -> bool:
-    """Whether any worker was heard of in the last minute."""
-    seen_at = session.scalar(select(func.max(Worker.seen_at)))
-    return seen_at is not None and utc_now() - seen_at < WORKER_SILENCE
 
 
 def _count(session: Session, statement: Select[int]) -> int:
