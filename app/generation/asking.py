@@ -64,7 +64,6 @@ class Progress:
     made: int = 0
     missed: int = 0
     at_start: int = 0
-    tokens: int = 0
     started: float = 0.0
 
     @property
@@ -139,7 +138,6 @@ def make_completions(run_dir: Path, report: Report, api_keys: Mapping[str, str])
                 write_answer(file, item, answer)
                 progress.made += len(answer.choices)
                 progress.missed += len(item.positions) - len(answer.choices)
-                progress.tokens += sum(choice.token_count or 0 for choice in answer.choices)
                 unreachable[item.policy] = unreachable[item.policy] + 1 if answer.unreachable else 0
                 if unreachable[item.policy] >= UNREACHABLE_IN_A_ROW:
                     raise _server_gone(endpoints[item.policy])
@@ -147,7 +145,7 @@ def make_completions(run_dir: Path, report: Report, api_keys: Mapping[str, str])
         finally:
             stop.set()
     finished = {"made": progress.made, "missed": progress.missed, "seconds": progress.seconds}
-    finished |= {"made_now": progress.made - progress.at_start, "tokens": progress.tokens}
+    finished["made_now"] = progress.made - progress.at_start
     report.progress(1.0, "Storing the last completions", 0.0)
     report.log(f"{progress.made} completions made, {progress.missed} could not be had.")
     temporary = run_dir / f".{FINISHED_FILE}"

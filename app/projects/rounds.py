@@ -312,18 +312,20 @@ def _add_pending_tasks(session: Session, round_: Round) -> int:
     prompt_ids: Iterator[str] = iter(session.scalars(_prompts_of_round(round_)).all())
     added = 0
     while batch := list(islice(prompt_ids, TASKS_PER_INSERT)):
+        # Ids made in one millisecond have no order of their own.
+        ids = sorted(new_id() for _ in batch)
         session.execute(
             insert(Task),
             [
                 {
-                    "id": new_id(),
+                    "id": task_id,
                     "project_id": round_.project_id,
                     "round_id": round_.id,
                     "prompt_id": prompt_id,
                     "state": TaskState.PENDING,
                     "rankings_wanted": round_.labelers_per_task,
                 }
-                for prompt_id in batch
+                for task_id, prompt_id in zip(ids, batch, strict=True)
             ],
         )
         added += len(batch)

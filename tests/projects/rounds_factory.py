@@ -5,14 +5,16 @@ from sqlalchemy.orm import Session
 
 from app.models import Model, ModelKind, ModelSource, Project, Prompt, Task
 from app.projects.messages import plain_messages
-from app.projects.prompts import add_prompt
+from app.projects.prompts import ParsedPrompt, store_prompts
 from app.projects.service import create_project
 
 
 def make_project(session: Session, prompts: int = 3, name: str = "Haiku") -> Project:
     project = create_project(session, None, name=name, guidelines="Be kind.")
-    for number in range(prompts):
-        add_prompt(session, project, plain_messages(f"Prompt {number}"))
+    texts = [f"Prompt {number}" for number in range(prompts)]
+    parsed = [ParsedPrompt(plain_messages(text), False, None, {}) for text in texts]
+    if parsed:
+        store_prompts(session, project.id, parsed)
     return project
 
 
