@@ -1,7 +1,7 @@
 """Every table. Import from here."""
 
 from app.models.accounts import AccountLink, ApiToken, AuditEvent, BrowserSession, Role, User
-from app.models.base import Base, new_id, opaque_id, utc_now
+from app.models.base import Base, new_id, new_ids, opaque_id, utc_now
 from app.models.jobs import Job, JobEvent, JobMetric, JobState, Worker
 from app.models.labeling import (
     Assignment,
@@ -62,6 +62,7 @@ __all__ = [
     "User",
     "Worker",
     "new_id",
+    "new_ids",
     "opaque_id",
     "utc_now",
 ]

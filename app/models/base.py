@@ -61,6 +61,12 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def new_ids(count: int) -> list[str]:
+    """New identifiers that sort in the order of the list, though made in one millisecond."""
+    first = new_id()
+    return [f"{first[:12]}{number:08x}{secrets.token_hex(6)}" for number in range(count)]
+
+
 def opaque_id() -> str:
     """A new identifier that tells nothing, not even the order of making.
 

@@ -23,7 +23,7 @@ from app.models import (
     RoundState,
     Task,
     TaskState,
-    new_id,
+    new_ids,
     opaque_id,
     utc_now,
 )
@@ -93,7 +93,7 @@ def store_rankings(session: Session, project_id: str, rankings: Sequence[ParsedR
     ranking_rows: list[dict[str, Any]] = []
     entry_rows: list[dict[str, Any]] = []
     got: dict[str, int] = defaultdict(int)
-    for ranking in rankings:
+    for ranking_id, ranking in zip(new_ids(len(rankings)), rankings, strict=True):
         task = tasks[ranking.task_hash]
         ranks = [ranking.ranks[place] for place in ranking.order]
         if ranking.ranking_id in own:
@@ -108,10 +108,12 @@ def store_rankings(session: Session, project_id: str, rankings: Sequence[ParsedR
         task.ranks_by_labeler.setdefault(labeler, []).append(ranks)
         got[task.id] += not is_repeat
         row = _ranking_row(ranking, task.id, labeler, is_repeat)
-        ranking_rows.append(row | {"project_id": project_id, "guidelines_version": version})
+        ranking_rows.append(
+            row | {"id": ranking_id, "project_id": project_id, "guidelines_version": version}
+        )
         entry_rows += [
             {
-                "ranking_id": row["id"],
+                "ranking_id": ranking_id,
                 "completion_id": completion_id,
                 "rank": ranking.ranks[place],
                 "rating": ranking.ratings[place],
@@ -130,7 +132,6 @@ def _ranking_row(
     ranking: ParsedRanking, task_id: str, labeler: str, is_repeat: bool
 ) -> dict[str, Any]:
     return {
-        "id": new_id(),
         "task_id": task_id,
         "labeler": labeler,
         "source": RankingSource.SIMULATED if ranking.simulated else RankingSource.IMPORT,
@@ -214,8 +215,7 @@ def _store_tasks(
     registered = set(session.scalars(select(Model.id).where(Model.id.in_(named))))
     task_rows: list[dict[str, Any]] = []
     completion_rows: list[dict[str, Any]] = []
-    for key, ranking in reversed(fresh):
-        task_id = new_id()
+    for task_id, (key, ranking) in zip(new_ids(len(fresh)), reversed(fresh), strict=True):
         ids = [opaque_id() for _ in ranking.completions]
         task_rows.append(
             {
@@ -255,7 +255,7 @@ def _load_tasks(session: Session, round_: Round, keys: set[str]) -> dict[str, _I
         select(Task.id, Task.content_hash).where(
             Task.round_id == round_.id, Task.content_hash.in_(keys)
         )
-    ).tuples():
+    ):
         by_id[task_id] = tasks[key or ""] = _ImportedTask(task_id, [], {})
     model = func.coalesce(Completion.model_id, Completion.model_label, "")
     completions: dict[str, list[tuple[tuple[str, str], int, str]]] = defaultdict(list)
@@ -263,7 +263,7 @@ def _load_tasks(session: Session, round_: Round, keys: set[str]) -> dict[str, _I
         select(
             Completion.task_id, Completion.id, Completion.text, model, Completion.position
         ).where(Completion.task_id.in_(by_id))
-    ).tuples():
+    ):
         completions[row[0]].append(((row[2], row[3]), row[4], row[1]))
     for task_id, items in completions.items():
         by_id[task_id].completion_ids = [item[2] for item in sorted(items)]
@@ -307,7 +307,7 @@ def _store_batch_prompts(
             Prompt.project_id == project_id, Prompt.content_hash.in_(hashes)
         )
     )
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _known_external_ids(

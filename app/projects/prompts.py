@@ -6,7 +6,6 @@ first turn). `external_id` or else `id` becomes the external id; every other col
 metadata.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import Invalid
-from app.models import Project, Prompt, new_id, utc_now
+from app.models import Project, Prompt, new_ids, utc_now
 from app.projects.messages import (
     Message,
     check_messages,
@@ -182,12 +181,10 @@ def store_prompts(session: Session, project_id: str, prompts: list[ParsedPrompt]
 
     The unique constraint decides, so that two imports at once store a prompt once.
     """
-    first = new_id()
     moment = utc_now()
     rows = {
         prompt.content_hash: {
-            # Ids made in one millisecond sort as the rows stood in the file.
-            "id": f"{first[:12]}{number:08x}{secrets.token_hex(6)}",
+            "id": prompt_id,
             "project_id": project_id,
             "messages": prompt.messages,
             "is_chat": prompt.is_chat,
@@ -196,7 +193,7 @@ def store_prompts(session: Session, project_id: str, prompts: list[ParsedPrompt]
             "details": prompt.details,
             "created_at": moment,
         }
-        for number, prompt in reversed(list(enumerate(prompts)))
+        for prompt_id, prompt in reversed(list(zip(new_ids(len(prompts)), prompts, strict=True)))
     }
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     insert = sqlite.insert(Prompt) if on_sqlite else postgresql.insert(Prompt)
