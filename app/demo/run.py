@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.demo.labelers import SimulationProgress, simulate_labelers
 from app.demo.project import create_demo_project
-from app.jobs.service import is_worker_alive
 from app.models import Job, JobState, Project, Role, Round, User
 from app.projects.loop import LoopState, get_loop_state
 from app.projects.rounds import create_round
@@ -101,11 +100,15 @@ class Speaker:
     echo: Callable[[str], None]
     last: float = 0.0
     made_before: int = 0
-    made: int = 0
 
     def progress(self, progress: SimulationProgress) -> None:
         """Take note of a ranking."""
-        self.made = self.made_before + progress.made
+        made = self.made_before + progress.made
+        left = progress.expected - progress.made
+        line = f"{made:,} simulated rankings made, {left:,} more of what is open"
+        if progress.eta_seconds is not None and left:
+            line += f", about {describe_seconds(progress.eta_seconds)} left"
+        self.say(line)
 
     def say(self, line: str, *, at_once: bool = False) -> None:
         """Say it, unless something was said a moment ago."""
@@ -122,14 +125,14 @@ def wait_and_rank(
     speaker = Speaker(echo)
     started = time.monotonic()
     while True:
+        # Read first: what opens after this is ranked in the next turn.
+        with database.read() as session:
+            state = get_loop_state(session, project_id)
+            job = session.get(Job, round_.job_id) if round_.job_id else None
         report = simulate_labelers(
             database, project_id, labelers=SIMULATED_LABELERS, on_progress=speaker.progress
         )
         speaker.made_before += report.rankings
-        with database.read() as session:
-            state = get_loop_state(session, project_id)
-            job = session.get(Job, round_.job_id) if round_.job_id else None
-            alive = is_worker_alive(session)
         if state.latest_round is None or not state.latest_round.pending:
             return True
         if job is None or JobState(job.state).final:
@@ -138,7 +141,7 @@ def wait_and_rank(
                 f"The generation job ended before every prompt was written{reason}", at_once=True
             )
             return False
-        if alive:
+        if state.worker_alive:
             speaker.say(describe_progress(state, job, speaker.made_before))
         elif time.monotonic() - started > WORKER_PATIENCE_SECONDS:
             speaker.say(
@@ -159,9 +162,14 @@ def describe_progress(state: LoopState, job: Job, made: int) -> str:
     written = newest.tasks - newest.pending
     line = f"{written} of {newest.tasks} prompts written, {made} simulated rankings made"
     if job.eta_seconds is not None:
-        minutes, seconds = divmod(round(job.eta_seconds), 60)
-        line += f", about {minutes} m {seconds} s left" if minutes else f", about {seconds} s left"
+        line += f", about {describe_seconds(job.eta_seconds)} left"
     return line
+
+
+def describe_seconds(seconds: float) -> str:
+    """ "1 m 15 s" or "40 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
 
 
 def describe_end(state: LoopState) -> str:
