@@ -1,3 +1,291 @@
-from fastapi import APIRouter
+"""The registry over REST: list, register, look at lineage, and try models out."""
 
-router = APIRouter()
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher, WriteSession
+from app.errors import Invalid
+from app.generation.client import Sampling
+from app.models import Model, ModelKind, ModelSource
+from app.projects.messages import Message, check_prompt
+from app.projects.reading import RowError
+from app.registry import asking
+from app.registry.lineage import Ancestor, Lineage, get_lineage
+from app.registry.registration import register_model
+from app.registry.service import get_model, list_models
+
+router = APIRouter(tags=["models"])
+
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {
+    503: {"description": "`inference_unavailable`: the inference process is not running."}
+}
+
+
+class ModelOut(BaseModel):
+    """An entry of the registry."""
+
+    id: str = Field(description="Readable, never changed.", examples=["smollm2-135m-instruct"])
+    name: str
+    kind: str = Field(description="`policy`, `reward_model` or `encoder`.", examples=["policy"])
+    source: str = Field(
+        description="`starter`, `job`, `folder`, `hub` or `endpoint`.", examples=["starter"]
+    )
+    location: str = Field(
+        description="Folder (relative to the data directory where inside it), hub id or base URL."
+    )
+    served_name: str | None = Field(description="The model's name at its endpoint.")
+    description: str
+    project_id: str | None
+    parent_id: str | None = Field(description="What it started from.")
+    reward_model_id: str | None = Field(description="What it was tuned against.")
+    snapshot_id: str | None = Field(description="The frozen pairs behind it.")
+    job_id: str | None = Field(description="The job that made it.")
+    simulated_labels: bool = Field(
+        description="Whether any ranking behind it, at any depth, is of a simulated labeler."
+    )
+    size_bytes: int | None = Field(description="Bytes of its files, where known.")
+    parameters: int | None
+    sha256: str | None = Field(description="SHA-256 of its weights, where known.")
+    metrics: dict[str, Any] = Field(
+        description="A reward model's figures on held-out prompts; a policy's before and after."
+    )
+    created_at: datetime
+    archived_at: datetime | None
+
+
+class ModelList(BaseModel):
+    """Models, the newest first."""
+
+    items: list[ModelOut]
+    next_cursor: str | None = None
+
+
+class AncestorOut(BaseModel):
+    """A model with what it was made from, all the way up."""
+
+    id: str
+    kind: str
+    simulated_labels: bool
+    snapshot_id: str | None
+    job_id: str | None
+    parent: "AncestorOut | None"
+    reward_model: "AncestorOut | None"
+
+
+class LineageOut(BaseModel):
+    """What a model was made from, and what used it."""
+
+    ancestry: AncestorOut
+    children: list[str] = Field(description="Models that started from it.")
+    tuned: list[str] = Field(description="Policies tuned against it.")
+    rounds: list[str] = Field(description="Rounds it wrote completions for.")
+
+
+class ModelWithLineage(ModelOut):
+    """A model with its lineage."""
+
+    lineage: LineageOut
+
+
+class ModelIn(BaseModel):
+    """A model made elsewhere."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: ModelSource = Field(description="`folder`, `hub` or `endpoint`.", examples=["folder"])
+    location: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="A folder on the server with config.json, *.safetensors and a tokenizer; a hub "
+        "id; or the address of an OpenAI-compatible server.",
+        examples=["/srv/models/my-policy"],
+    )
+    kind: ModelKind = Field(description="What it is used as.", examples=["policy"])
+    name: str = Field(default="", max_length=200, description="Its id is made from this.")
+    served_name: str | None = Field(
+        default=None, max_length=300, description="The model's name at its endpoint."
+    )
+    description: str = Field(default="", max_length=2000)
+
+
+class ScoreIn(BaseModel):
+    """Completions to be scored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | list[Message] = Field(
+        description="Text, or messages with role and content.", examples=["Name a colour."]
+    )
+    completions: list[str] = Field(
+        min_length=1, max_length=asking.MOST_SCORED, examples=[["Blue.", "Ten."]]
+    )
+
+
+class ClassValuesOut(BaseModel):
+    """One number for each class; positive is the preferred one."""
+
+    negative: float
+    positive: float
+
+
+class ScoreOut(BaseModel):
+    """One entry for each completion in each list."""
+
+    rewards: list[float] = Field(description="Higher is better; 0 is the training average.")
+    logits: list[ClassValuesOut]
+    probabilities: list[ClassValuesOut] = Field(description="The softmax of the logits.")
+
+
+class GenerateSampling(BaseModel):
+    """How completions are drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    top_p: float = Field(default=0.95, ge=0.01, le=1)
+    max_new_tokens: int = Field(default=48, ge=1, le=4096)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+class GenerateIn(BaseModel):
+    """A prompt to complete."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | list[Message] = Field(examples=["Name a colour."])
+    n: int = Field(default=1, ge=1, le=asking.MOST_COMPLETIONS, description="Completions wanted.")
+    sampling: GenerateSampling = Field(default_factory=GenerateSampling)
+
+
+class GeneratedOut(BaseModel):
+    """One completion."""
+
+    text: str
+    finish_reason: str | None = Field(description="`stop`, or `length` where it was cut.")
+
+
+class GenerateOut(BaseModel):
+    """The completions, as many as could be had."""
+
+    completions: list[GeneratedOut]
+
+
+@router.get("/models", summary="List models")
+def list_all(
+    session: ReadSession,
+    _user: Researcher,
+    kind: ModelKind | None = None,
+    project_id: str | None = None,
+    include_archived: bool = False,
+) -> ModelList:
+    """Models, the newest first; with a project, those made in it and those that belong to none."""
+    models = list_models(session, kind, project_id, include_archived=include_archived)
+    return ModelList(items=[describe(model) for model in models])
+
+
+@router.post("/models", status_code=201, summary="Register a model made elsewhere")
+def register(body: ModelIn, session: WriteSession, user: Admin, settings: AppSettings) -> ModelOut:
+    """Take up a folder, a hub id or an endpoint, after looking whether it is such a model."""
+    model = register_model(
+        session,
+        user,
+        settings,
+        kind=body.kind,
+        source=body.source,
+        location=body.location,
+        name=body.name,
+        served_name=body.served_name,
+        description=body.description,
+    )
+    return describe(model)
+
+
+@router.get("/models/{model_id}", summary="Look at a model")
+def show(model_id: str, session: ReadSession, _user: Researcher) -> ModelWithLineage:
+    """The model with its metrics, what it was made from and what used it."""
+    model = get_model(session, model_id)
+    lineage = describe_lineage(get_lineage(session, model))
+    return ModelWithLineage(**describe(model).model_dump(), lineage=lineage)
+
+
+@router.post("/models/{model_id}/score", summary="Score completions", responses=UNAVAILABLE)
+def score(
+    model_id: str, body: ScoreIn, database: AppDatabase, _user: Researcher, settings: AppSettings
+) -> ScoreOut:
+    """What a reward model says of completions of one prompt."""
+    messages = read_prompt(body.prompt)
+    # No session is held while the model computes: that may take minutes.
+    with database.read() as session:
+        model = get_model(session, model_id)
+    found = asking.score(settings, model, messages, body.completions)
+    return ScoreOut(
+        rewards=found.rewards,
+        logits=[ClassValuesOut(**vars(values)) for values in found.logits],
+        probabilities=[ClassValuesOut(**vars(values)) for values in found.probabilities],
+    )
+
+
+@router.post("/models/{model_id}/generate", summary="Generate completions", responses=UNAVAILABLE)
+def generate(
+    model_id: str, body: GenerateIn, database: AppDatabase, _user: Researcher, settings: AppSettings
+) -> GenerateOut:
+    """What a policy writes."""
+    messages = read_prompt(body.prompt)
+    with database.read() as session:
+        model = get_model(session, model_id)
+    sampling = Sampling(
+        temperature=body.sampling.temperature,
+        top_p=body.sampling.top_p,
+        max_new_tokens=body.sampling.max_new_tokens,
+    )
+    choices = asking.generate(settings, model, messages, body.n, sampling, body.sampling.seed)
+    return GenerateOut(
+        completions=[
+            GeneratedOut(text=choice.text, finish_reason=choice.finish_reason) for choice in choices
+        ]
+    )
+
+
+def read_prompt(value: Any) -> list[Message]:
+    """The messages of a prompt.
+
+    Raises:
+        Invalid: neither text nor a conversation that a model can continue.
+    """
+    try:
+        messages, _ = check_prompt(value)
+    except RowError as error:
+        raise Invalid(
+            f"{error}.", fields={"prompt": "text, or messages ending with the user's"}
+        ) from error
+    return messages
+
+
+def describe(model: Model) -> ModelOut:
+    """A model as REST gives it."""
+    return ModelOut.model_validate(model, from_attributes=True)
+
+
+def describe_lineage(lineage: Lineage) -> LineageOut:
+    """A lineage as REST gives it."""
+    return LineageOut(
+        ancestry=_describe_ancestor(lineage.ancestry),
+        children=[model.id for model in lineage.children],
+        tuned=[model.id for model in lineage.tuned],
+        rounds=[round_.id for round_ in lineage.rounds],
+    )
+
+
+def _describe_ancestor(ancestor: Ancestor) -> AncestorOut:
+    return AncestorOut(
+        id=ancestor.model.id,
+        kind=ancestor.model.kind,
+        simulated_labels=ancestor.model.simulated_labels,
+        snapshot_id=ancestor.model.snapshot_id,
+        job_id=ancestor.model.job_id,
+        parent=_describe_ancestor(ancestor.parent) if ancestor.parent else None,
+        reward_model=_describe_ancestor(ancestor.reward_model) if ancestor.reward_model else None,
+    )

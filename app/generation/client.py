@@ -37,7 +37,7 @@ class EndpointError(Exception):
     """One request failed; the message is one line.
 
     `retry` says whether asking again may help, `wait_seconds` for how long the server asked us to
-    wait, `unreachable` that nothing answered at all.
+    wait, `unreachable` that nothing answered at all, `status` what a server answered.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class EndpointError(Exception):
         retry: bool,
         wait_seconds: float | None = None,
         unreachable: bool = False,
+        status: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.retry = retry
         self.wait_seconds = wait_seconds
         self.unreachable = unreachable
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,13 @@ class Answer:
 
     choices: list[Choice]
     problem: str | None = None
-    unreachable: bool = False
+    error: EndpointError | None = None
+    """The last failure, where one ended the asking."""
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nothing answered at all."""
+        return self.error is not None and self.error.unreachable
 
 
 def complete(
@@ -124,7 +132,7 @@ def complete(
         except EndpointError as error:
             fruitless += 1
             if not error.retry or fruitless >= FRUITLESS_ATTEMPTS:
-                return Answer(choices, _problem(len(choices), n, str(error)), error.unreachable)
+                return Answer(choices, _problem(len(choices), n, str(error)), error)
             wait(_backoff_seconds(fruitless, error.wait_seconds))
         else:
             usable = [choice for choice in got if choice.text.strip()]
@@ -250,7 +258,10 @@ def _refusal(response: httpx.Response) -> EndpointError:
     said = _error_message(response)
     reason = f"the server answered {status}" + (f": {said}" if said else "")
     return EndpointError(
-        reason, retry=retry, wait_seconds=_retry_after_seconds(response.headers.get("Retry-After"))
+        reason,
+        retry=retry,
+        wait_seconds=_retry_after_seconds(response.headers.get("Retry-After")),
+        status=status,
     )
 
 

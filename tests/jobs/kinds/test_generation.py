@@ -23,7 +23,7 @@ from app.projects.round_counts import round_counts
 from app.projects.rounds import create_round, retry_round
 from app.settings import Settings
 from app.training.report import TrainingError
-from tests.generation.servers import failing, ignores_n, obedient, reply, running
+from tests.generation.servers import Behaviour, failing, ignores_n, obedient, reply, running
 from tests.projects.rounds_factory import make_model, make_project, tasks_of
 
 
@@ -123,14 +123,16 @@ def test_every_task_gets_its_completions_and_opens(database: Database, run_dir: 
 
 
 def test_two_policies_write_their_own_share_of_each_task(database: Database, run_dir: Path) -> None:
-    with running(lambda body, number: reply(["A"] * body["n"])) as one:
-        with running(lambda body, number: reply(["B"] * body["n"]), ["second"]) as two:
-            round_ = start_round(
-                database, one.url, second_url=two.url, prompts=2, completions_per_prompt=5
-            )
-            export(database, round_, run_dir)
-            make_completions(run_dir, Recorder(), {})
-            take_in(database, round_, run_dir)
+    def writes(letter: str) -> Behaviour:
+        return lambda body, number: reply([letter] * body["n"])
+
+    with running(writes("A")) as one, running(writes("B"), ["second"]) as two:
+        round_ = start_round(
+            database, one.url, second_url=two.url, prompts=2, completions_per_prompt=5
+        )
+        export(database, round_, run_dir)
+        make_completions(run_dir, Recorder(), {})
+        take_in(database, round_, run_dir)
     shares = [(position, text, model) for _, position, text, model in texts(database, round_)]
     a, b = "first", "second"
     assert shares == [(0, "A", a), (1, "B", b), (2, "A", a), (3, "B", b), (4, "A", a)] * 2
