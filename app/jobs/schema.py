@@ -20,7 +20,19 @@ JSON_TYPES: dict[type[Any], str] = {
     bool: "boolean",
 }
 ACCEPTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-ACRONYMS = {"kl": "KL", "gae": "GAE", "lora": "LoRA", "ppo": "PPO", "dpo": "DPO"}
+WORDS = {
+    "coef": "coefficient",
+    "dpo": "DPO",
+    "eos": "EOS",
+    "eval": "held-out",
+    "gae": "GAE",
+    "kl": "KL",
+    "logprobs": "log-probabilities",
+    "lora": "LoRA",
+    "ppo": "PPO",
+    "std": "spread",
+}
+"""Words of code that people read differently."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +54,8 @@ class ConfigField:
 
     @property
     def label(self) -> str:
-        """The name in words: `kl_coef` is "KL coef", `snapshot_id` is "Snapshot"."""
-        words = self.name.removesuffix("_id").split("_")
-        words = [ACRONYMS.get(word, word) for word in words]
-        return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+        """The name in words: `snapshot_id` is "Snapshot"."""
+        return label_of(self.name.removesuffix("_id"))
 
     @property
     def step(self) -> str:
@@ -56,6 +66,12 @@ class ConfigField:
     def accepts(self) -> str:
         """What would be accepted, in words."""
         return _accepts(self)
+
+
+def label_of(name: str) -> str:
+    """A name of code in words for people: `kl_coef` is "KL coefficient"."""
+    words = [WORDS.get(word, word) for word in name.split("_") if word]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]]) if words else name
 
 
 def config_fields(config_type: type[Any]) -> list[ConfigField]:

@@ -4,6 +4,7 @@ Nothing here starts work: a queued row is its own outbox entry and a worker pick
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -12,9 +13,10 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, Invalid, NotFound
 from app.jobs.kind import JobKind
 from app.jobs.schema import config_dict, parse_config
-from app.models import Job, JobEvent, JobState, Project, User, utc_now
+from app.models import Job, JobEvent, JobState, Project, User, Worker, utc_now
 
 RESUMABLE = (JobState.FAILED, JobState.CANCELLED)
+WORKER_SEEN = timedelta(seconds=60)
 
 
 def job_kinds() -> dict[str, JobKind]:
@@ -116,6 +118,14 @@ def list_jobs(
     if len(jobs) <= limit:
         return jobs, None
     return jobs[:limit], jobs[limit - 1].id
+
+
+def is_worker_alive(session: Session) -> bool:
+    """Whether any worker was seen lately, for pages to say why nothing happens."""
+    return (
+        session.scalar(select(Worker.id).where(Worker.seen_at > utc_now() - WORKER_SEEN))
+        is not None
+    )
 
 
 def lock_job(session: Session, job_id: str) -> Job:

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from app.jobs.schema import label_of
 from app.settings import ROOT
 from app.web.filters import (
     ago,
@@ -47,6 +48,7 @@ def get_environment() -> Environment:
         browser_name=browser_name,
         duration=duration,
         filesize=filesize,
+        label=label_of,
         markdown=render_markdown,
         number=number,
         percent=percent,
