@@ -69,7 +69,7 @@ def run_npm_ci(root: Path) -> None:
             code="npm_missing",
         )
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603  # fixed words and a path found on PATH
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         last_lines = "\n".join(result.stderr.strip().splitlines()[-5:])
         raise Unavailable(f"`npm ci` failed:\n{last_lines}", code="npm_failed")

@@ -12,9 +12,7 @@ from app.models import BrowserSession, User, utc_now
 SESSION_COOKIE = "podium_session"
 
 
-def create_session(
-    session: Session, user: User, *, user_agent: str = "", days: int = 30
-) -> str:
+def create_session(session: Session, user: User, *, user_agent: str = "", days: int = 30) -> str:
     """Sign a browser in; the token for its cookie is given back and kept nowhere.
 
     Sessions of anybody that ended by themselves are cleared away here.
@@ -62,9 +60,7 @@ def list_sessions(session: Session, user_id: str) -> list[BrowserSession]:
 
 def end_session(session: Session, token: str) -> None:
     """Sign a browser out by its cookie's token; nothing happens when it is out already."""
-    session.execute(
-        delete(BrowserSession).where(BrowserSession.token_hash == hash_secret(token))
-    )
+    session.execute(delete(BrowserSession).where(BrowserSession.token_hash == hash_secret(token)))
 
 
 def end_session_of(session: Session, user: User, token_hash: str) -> None:

@@ -22,9 +22,7 @@ def create_token(
     Raises Invalid for a name over 100 characters or when 50 tokens are live already.
     """
     if len(name) > 100:
-        raise Invalid(
-            "The name is too long.", fields={"name": "Use at most 100 characters."}
-        )
+        raise Invalid("The name is too long.", fields={"name": "Use at most 100 characters."})
     if len(list_tokens(session, user.id)) >= MOST_TOKENS:
         raise Invalid(f"Revoke a token first: {MOST_TOKENS} are the most.", code="too_many_tokens")
     token = TOKEN_START + new_secret()

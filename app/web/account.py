@@ -113,9 +113,7 @@ def change_password(
 
 
 @router.post("/account/sessions/end")
-def end_session(
-    db: WriteSession, user: CurrentUser, session: Text = ""
-) -> Response:
+def end_session(db: WriteSession, user: CurrentUser, session: Text = "") -> Response:
     """Sign out one of the person's browsers."""
     sessions.end_session_of(db, user, session)
     return redirect_with_message("/account#sessions", "That browser is signed out.")

@@ -75,7 +75,7 @@ def read_operation(
 ) -> Operation:
     """One operation of the document in the words of the page."""
     content = operation.get("requestBody", {}).get("content", {})
-    body_schema = next((part.get("schema", {}) for part in content.values()), {})
+    body_schema: dict[str, Any] = next((part.get("schema", {}) for part in content.values()), {})
     answers = [
         (status, answer.get("description", ""), read_answer(document, answer))
         for status, answer in operation.get("responses", {}).items()

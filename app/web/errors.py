@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.errors import AppError, Invalid, Unauthenticated
+from app.web.security_headers import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +78,12 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 
 def on_unexpected_error(request: Request, error: Exception) -> Response:
     """A defect: the log has the traceback, the person an apology and nothing of the inside."""
-    log.error(
-        "unexpected error in %s %s", request.method, request.url.path, exc_info=error
-    )
+    log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
     apology = "Something went wrong here. It has been logged; try again, or tell an admin."
-    return respond_to_error(request, AppError(apology, code="internal_error"))
+    response = respond_to_error(request, AppError(apology, code="internal_error"))
+    # The framework answers a crash outside of every middleware, so the headers are added here.
+    response.headers.update(HEADERS)
+    return response
 
 
 def respond_to_error(request: Request, error: AppError) -> Response:

@@ -9,7 +9,7 @@ from app.models.base import utc_now
 
 
 def ago(moment: datetime | None) -> Markup:
-    """"3 min ago" in a <time> whose title is the exact moment; "never" for None."""
+    """ "3 min ago" in a <time> whose title is the exact moment; "never" for None."""
     if moment is None:
         return Markup('<span class="text-secondary">never</span>')
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
@@ -75,7 +75,7 @@ def filesize(size_bytes: int | None) -> str:
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """"1 pair", "2 pairs": the number with its noun."""
+    """ "1 pair", "2 pairs": the number with its noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 

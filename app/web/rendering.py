@@ -7,12 +7,16 @@ reads as it should.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import nh3
 from latex2mathml.converter import convert as latex_to_mathml
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererProtocol
 from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
@@ -37,7 +41,10 @@ MATH_ATTRIBUTES = {
 BLOCK_TAGS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table")
 
 # `\(…\)` and `\[…\]` are how language models write math; Markdown would eat the backslashes.
-BRACKET_MATH = re.compile(r"\\\[(?P<display>.+?)\\\]|\\\((?P<inline>[^\n]+?)\\\)", re.DOTALL)
+# The bound keeps thousands of openings without an end from taking time in proportion to the square.
+BRACKET_MATH = re.compile(
+    r"\\\[(?P<display>.{1,2000}?)\\\]|\\\((?P<inline>[^\n]{1,1000}?)\\\)", re.DOTALL
+)
 CODE = re.compile(
     r"(^|\n)(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(\n[ ]{0,3}(?P=fence)|\Z)"
     r"|(?P<ticks>`+)[^`]+(?P=ticks)",
@@ -78,6 +85,7 @@ def get_parser() -> MarkdownIt:
         dollarmath_plugin, renderer=render_math, allow_space=False, double_inline=True,
         allow_digits=False,
     )  # fmt: skip
+    parser.add_render_rule("math_inline_double", render_double_inline)
     parser.core.ruler.push("direction", set_direction)
     return parser
 
@@ -124,6 +132,17 @@ def render_math(content: str, options: dict[str, bool]) -> str:
     except Exception:  # noqa: BLE001  # the converter raises anything on LaTeX it does not know
         return f"<code>{escape(source)}</code>"
     return str(mathml)
+
+
+def render_double_inline(
+    _renderer: RendererProtocol,
+    tokens: Sequence[Token],
+    index: int,
+    _options: OptionsDict,
+    _env: EnvType,
+) -> str:
+    """`$$x$$` within a sentence: the plugin's <div> would break the paragraph apart."""
+    return render_math(tokens[index].content, {"display_mode": True})
 
 
 @lru_cache(maxsize=1)

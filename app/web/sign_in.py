@@ -45,10 +45,13 @@ def start_page(user: CurrentUser) -> Response:
 
 @router.get("/sign-in")
 def sign_in_page(
-    request: Request, session: ReadSession, user: OptionalUser, next: str = ""  # noqa: A002  # the name in the address
+    request: Request,
+    session: ReadSession,
+    user: OptionalUser,
+    next: str = "",  # noqa: A002  # the name in the address
 ) -> Response:
     """The form; people who are signed in go on."""
-    target = safe_next(next)
+    target = target_after_sign_in(next)
     if user is not None:
         return redirect(target)
     context = {
@@ -72,7 +75,8 @@ def sign_in(
 ) -> Response:
     """Check the password, outside of any write transaction because that is slow on purpose."""
     email, address = email.strip().lower()[:400], request.client.host if request.client else ""
-    context = {"next": safe_next(next), "email": email, "nobody_yet": False}
+    target = target_after_sign_in(next)
+    context = {"next": target, "email": email, "nobody_yet": False}
     try:
         throttle.check(email, address)
         with database.read() as session:
@@ -91,7 +95,7 @@ def sign_in(
         old_token = request.cookies.get(sessions.SESSION_COOKIE)
         if old_token:
             sessions.end_session(session, old_token)
-        return start_session(request, session, user, settings, safe_next(next))
+        return start_session(request, session, user, settings, target)
 
 
 def start_session(
@@ -206,4 +210,10 @@ def safe_next(target: str) -> str:
     if "\\" in target or any(ord(letter) < 32 for letter in target):
         return "/"
     parts = urlsplit(target)
-    return "/" if parts.scheme or parts.netloc or parts.path == "/sign-in" else target
+    return "/" if parts.scheme or parts.netloc else target
+
+
+def target_after_sign_in(target: str) -> str:
+    """Where to go once signed in: never back to the form."""
+    target = safe_next(target)
+    return "/" if urlsplit(target).path == "/sign-in" else target
