@@ -151,9 +151,8 @@ def tune_policy(
         started = time.monotonic()
         kl_coef = controller.kl_coef
         report.check_cancelled()
-        report.progress(
-            pace.fraction(iteration), f"Iteration {iteration}: sampling", pace.eta(iteration)
-        )
+        stage = f"Iteration {iteration} of {config.iterations}"
+        report.progress(pace.fraction(iteration), f"{stage}: sampling", pace.eta(iteration))
         try:
             rollout = collect_rollout(
                 policy,
@@ -172,9 +171,7 @@ def tune_policy(
             report.log(f"Scores of the starting policy: {scale.mean:.3f} ± {scale.std:.3f}.")
 
         report.check_cancelled()
-        report.progress(
-            pace.fraction(iteration), f"Iteration {iteration}: training", pace.eta(iteration)
-        )
+        report.progress(pace.fraction(iteration), f"{stage}: training", pace.eta(iteration))
         scores = penalize_unfinished(
             scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
         )
