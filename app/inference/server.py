@@ -207,7 +207,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ModelUnavailable)
     async def _unavailable(_request: Request, raised: ModelUnavailable) -> JSONResponse:
         content = answers.error(str(raised), "server_error", code="model_unavailable")
-        return JSONResponse(content, status_code=503)
+        return JSONResponse(content, status_code=424)
 
     @app.exception_handler(Overloaded)
     async def _overloaded(_request: Request, raised: Overloaded) -> JSONResponse:
