@@ -26,6 +26,8 @@ class Chart:
 
     key: str
     title: str
+    main: bool
+    """Whether the kind named it; the others are folded away."""
     lines: list[ChartLine]
     rows: list[tuple[int, list[float | None]]]
     """Steps with a value for each line; thinned, the last step always among them."""
@@ -34,19 +36,25 @@ class Chart:
 def build_charts(kind: JobKind | None, series: list[Series]) -> list[Chart]:
     """The kind's own groups first, in its order; then a chart for each other series; timings last.
 
-    A group shows once one of its series has a point.
+    A group shows once one of its series has a point. A kind without groups has only main charts.
     """
     left = {one.name: one for one in series}
-    grouped: list[tuple[str, list[Series]]] = []
-    for title, names in ((kind.metric_groups if kind else None) or {}).items():
-        grouped.append((title, [left.pop(name) for name in names if name in left]))
+    groups = (kind.metric_groups if kind else None) or {}
+    grouped = [
+        (title, [left.pop(name) for name in names if name in left])
+        for title, names in groups.items()
+    ]
     timings = [left.pop(name) for name in list(left) if name.endswith("_seconds")]
     grouped += [(label_of(name), [one]) for name, one in left.items()]
     grouped.append((TIMINGS, timings))
-    return [_chart(title, members) for title, members in grouped if members]
+    return [
+        _chart(title, members, main=title in groups or not groups)
+        for title, members in grouped
+        if members
+    ]
 
 
-def _chart(title: str, members: list[Series]) -> Chart:
+def _chart(title: str, members: list[Series], *, main: bool) -> Chart:
     lines = [
         ChartLine(
             name=one.name,
@@ -63,4 +71,4 @@ def _chart(title: str, members: list[Series]) -> Chart:
         for step, value in zip(shown.steps, shown.values, strict=True):
             by_step.setdefault(step, [None] * len(members))[index] = value
     key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    return Chart(key=key, title=title, lines=lines, rows=sorted(by_step.items()))
+    return Chart(key=key, title=title, main=main, lines=lines, rows=sorted(by_step.items()))

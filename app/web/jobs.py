@@ -1,7 +1,7 @@
 """Jobs: the list, a new one, and one job live."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
@@ -13,11 +13,12 @@ from app.dependencies import Admin, AppDatabase, ReadSession
 from app.errors import AppError, Conflict, NotFound
 from app.jobs import feed, service
 from app.jobs.kind import JobKind
-from app.jobs.schema import config_fields, read_form, show_value
-from app.models import Job, JobEvent, JobState, Model, Project, Snapshot, User
+from app.jobs.schema import config_fields, read_form
+from app.models import Job, JobEvent, JobState, Project, User
 from app.projects.service import get_project
 from app.web.charts import build_charts
-from app.web.job_forms import JobForm, build_form, has_form
+from app.web.job_forms import MODELS_FOR, JobForm, build_form, has_form
+from app.web.job_results import describe_config, describe_result
 from app.web.templating import redirect, redirect_with_message, render
 
 router = APIRouter()
@@ -48,6 +49,8 @@ class JobRow:
 
     job: Job
     title: str
+    subject: str
+    """The models it works on."""
     project_name: str | None
     author: str | None
 
@@ -104,6 +107,7 @@ def _describe_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
         JobRow(
             job=job,
             title=_title(kinds.get(job.kind), job),
+            subject=_subject(kinds.get(job.kind), job),
             project_name=project_names.get(job.project_id or ""),
             author=authors.get(job.created_by or ""),
         )
@@ -113,6 +117,13 @@ def _describe_rows(session: Session, jobs: list[Job]) -> list[JobRow]:
 
 def _title(kind: JobKind | None, job: Job) -> str:
     return kind.title if kind else job.kind
+
+
+def _subject(kind: JobKind | None, job: Job) -> str:
+    if kind is None:
+        return ""
+    names = [item.name for item in config_fields(kind.config_type) if item.reference in MODELS_FOR]
+    return " · ".join(str(job.config[name]) for name in names if job.config.get(name))
 
 
 @router.get("/projects/{project_id}/jobs/new")
@@ -209,60 +220,13 @@ def show_job(
             "step": shown_step,
             "followed": step is None,
             "samples": samples,
-            "settings_shown": _describe_config(session, kind, job),
-            "outputs": _describe_outputs(session, job),
+            "settings_shown": describe_config(session, kind, job),
+            "result": describe_result(session, job),
             "history": _read_history(session, job_id),
             "resumable": job.state in service.RESUMABLE,
             "no_worker": waiting and not service.is_worker_alive(session),
         },
     )
-
-
-def _describe_config(session: Session, kind: JobKind | None, job: Job) -> list[dict[str, Any]]:
-    """The config in the form's words, with links to what it names."""
-    if kind is None:
-        return [{"label": name, "value": show_value(value)} for name, value in job.config.items()]
-    rows = []
-    for item in config_fields(kind.config_type):
-        value = job.config.get(item.name)
-        rows.append(
-            {
-                "label": item.label,
-                "value": show_value(value),
-                "unit": item.unit,
-                "help": item.help,
-                "href": _reference_href(session, item.reference, value),
-            }
-        )
-    return rows
-
-
-def _reference_href(session: Session, reference: str | None, value: Any) -> str | None:
-    if not value or reference is None:
-        return None
-    if reference == "snapshot":
-        return f"/snapshots/{value}" if session.get(Snapshot, value) else None
-    if reference == "round":
-        return f"/rounds/{value}"
-    return f"/models/{value}" if session.get(Model, value) else None
-
-
-def _describe_outputs(session: Session, job: Job) -> dict[str, Any]:
-    """The model a job made, and its figures; before and after side by side where there are both."""
-    model_id = job.outputs.get("model_id")
-    before, after = job.outputs.get("before"), job.outputs.get("after")
-    figures = {
-        name: value
-        for name, value in job.outputs.items()
-        if name not in ("model_id", "before", "after", "metrics") and not isinstance(value, dict)
-    }
-    return {
-        "model": session.get(Model, model_id) if model_id else None,
-        "metrics": job.outputs.get("metrics") or {},
-        "before": before if isinstance(before, dict) else None,
-        "after": after if isinstance(after, dict) else None,
-        "figures": figures,
-    }
 
 
 def _read_history(session: Session, job_id: str) -> list[JobEvent]:

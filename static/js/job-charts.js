@@ -26,9 +26,9 @@ export class Charts {
     this.observer = new ResizeObserver((entries) => {
       for (const { target, contentRect } of entries) {
         const card = this.cards.find((one) => one.plotElement === target);
-        if (card?.plot && contentRect.width > 0) {
-          card.plot.setSize({ width: Math.floor(contentRect.width), height: PLOT_HEIGHT });
-        }
+        if (!card || contentRect.width === 0) continue;
+        if (card.plot) card.plot.setSize({ width: Math.floor(contentRect.width), height: PLOT_HEIGHT });
+        else card.draw();
       }
     });
     this.adopt();
@@ -58,17 +58,15 @@ export class Charts {
 
   /** Take the cards of a newer page that this one lacks, in that page's order. */
   takeLayout(newer) {
-    let previous = null;
-    for (const card of newer.querySelectorAll("[data-chart]")) {
-      const own = this.section.querySelector(`[data-chart="${card.dataset.chart}"]`);
-      let here = own;
-      if (!own || own.dataset.lines !== card.dataset.lines) {
-        here = document.importNode(card, true);
-        if (own) own.replaceWith(here);
-        else if (previous) previous.after(here);
-        else this.section.prepend(here);
-      }
-      previous = here;
+    for (const place of newer.querySelectorAll("[data-charts]")) {
+      const here = this.section.querySelector(`[data-charts="${place.dataset.charts}"]`);
+      const cards = [...place.querySelectorAll("[data-chart]")].map((card) => {
+        const own = here.querySelector(`[data-chart="${card.dataset.chart}"]`);
+        return own?.dataset.lines === card.dataset.lines ? own : document.importNode(card, true);
+      });
+      here.replaceChildren(...cards);
+      const folded = here.closest("details");
+      if (folded) folded.hidden = cards.length === 0;
     }
     this.adopt();
     this.draw();
@@ -127,7 +125,7 @@ class Card {
     if (columns[0].length === 0) return;
     this.data = columns;
     if (this.plot) this.plot.setData(columns);
-    else this.build();
+    else if (this.plotElement.clientWidth > 0) this.build();
     if (!this.hovered) this.showLatest();
     if (this.details.open) this.fillTable();
   }
@@ -153,7 +151,7 @@ class Card {
     const sparse = (points) => points.filter((value) => value !== null).length <= 30;
     this.plot = new uPlot(
       {
-        width: Math.floor(this.plotElement.clientWidth) || 300,
+        width: Math.floor(this.plotElement.clientWidth),
         height: PLOT_HEIGHT,
         padding: [8, 8, 0, 0],
         legend: { show: false },

@@ -174,7 +174,11 @@ KIND = JobKind(
     run=run,
     import_outputs=import_outputs,
     metric_groups={
+        "Reward": ("reward_mean",),
+        "KL from the reference": ("kl",),
         "Losses": ("policy_loss", "value_loss"),
-        "KL": ("kl", "approx_kl"),
+        "Completion length": ("length_mean",),
+        "Entropy": ("entropy",),
+        "Clipped updates": ("clip_fraction",),
     },
 )

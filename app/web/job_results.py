@@ -1,0 +1,136 @@
+"""What a job was started with and what came out of it, in words for its page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs.kind import JobKind
+from app.jobs.schema import config_fields, label_of, show_value
+from app.models import Job, Model, Snapshot
+from app.web.job_forms import describe_snapshot
+
+INTERVAL = "_ci95"
+"""Ending of the name of a 95% interval; it belongs to the figure of the same or the mean's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One field of a config."""
+
+    label: str
+    value: str
+    help: str = ""
+    href: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure, with its 95% interval where there is one."""
+
+    label: str
+    value: Any
+    interval: list[float] | None = None
+    before: Any = None
+    before_interval: list[float] | None = None
+
+    @property
+    def change(self) -> float | None:
+        """After minus before."""
+        numbers = (int, float)
+        if isinstance(self.value, numbers) and isinstance(self.before, numbers):
+            return self.value - self.before
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a job made."""
+
+    model: Model | None
+    snapshot: Snapshot | None
+    comparison: list[Figure]
+    """Figures before and after, on the same held-out prompts."""
+    prompts: int | None
+    figures: list[Figure]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.model or self.comparison or self.figures)
+
+
+def describe_config(session: Session, kind: JobKind | None, job: Job) -> list[Setting]:
+    """The config in the form's words, with links to what it names."""
+    if kind is None:
+        return [
+            Setting(label=label_of(name), value=show_value(value))
+            for name, value in job.config.items()
+        ]
+    settings = []
+    for item in config_fields(kind.config_type):
+        value = job.config.get(item.name)
+        text, href = show_value(value), None
+        if value and item.reference:
+            text, href = _describe_reference(session, item.reference, str(value))
+        if text and item.unit:
+            text = f"{text} {item.unit}"
+        settings.append(Setting(label=item.label, value=text, help=item.help, href=href))
+    return settings
+
+
+def _describe_reference(session: Session, reference: str, value: str) -> tuple[str, str | None]:
+    if reference == "snapshot":
+        snapshot = session.get(Snapshot, value)
+        return (describe_snapshot(snapshot), f"/snapshots/{value}") if snapshot else (value, None)
+    if reference == "round":
+        return "Open the round", f"/rounds/{value}"
+    return value, f"/models/{value}" if session.get(Model, value) else None
+
+
+def describe_result(session: Session, job: Job) -> Result:
+    """The model a job made, and its figures; before and after side by side where there are both."""
+    outputs = dict(job.outputs)
+    model_id, snapshot_id = outputs.pop("model_id", None), outputs.pop("snapshot_id", None)
+    before, after = outputs.pop("before", None), outputs.pop("after", None)
+    metrics = outputs.pop("metrics", None)
+    compared = isinstance(before, Mapping) and isinstance(after, Mapping)
+    plain = {name: value for name, value in outputs.items() if _is_plain(value)}
+    return Result(
+        model=session.get(Model, model_id) if model_id else None,
+        snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
+        comparison=list_figures(after, before) if compared else [],
+        prompts=after.get("prompts") if compared else None,
+        figures=[*list_figures(metrics or {}), *list_figures(plain)],
+    )
+
+
+def list_figures(
+    values: Mapping[str, Any], before: Mapping[str, Any] | None = None
+) -> list[Figure]:
+    """Every plain figure with its interval beside it."""
+    before = before or {}
+    return [
+        Figure(
+            label=label_of(name),
+            value=value,
+            interval=_find_interval(values, name),
+            before=before.get(name),
+            before_interval=_find_interval(before, name),
+        )
+        for name, value in values.items()
+        if _is_plain(value) and not (before and name == "prompts")
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _find_interval(values: Mapping[str, Any], name: str) -> list[float] | None:
+    for candidate in (name + INTERVAL, name.removesuffix("_mean") + INTERVAL):
+        found = values.get(candidate)
+        if isinstance(found, list) and len(found) == 2 and None not in found:
+            return found
+    return None
