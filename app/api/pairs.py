@@ -1,3 +1,291 @@
-from fastapi import APIRouter
+"""Preferred-first pairs over REST: streamed as they are now, or frozen in a snapshot."""
 
-router = APIRouter()
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from app.api.pair_filters import ExportQuery, FiltersIn, FiltersQuery, checked_filters
+from app.db import Database
+from app.dependencies import (
+    Admin,
+    AppDatabase,
+    AppSettings,
+    ReadSession,
+    Researcher,
+    WriteSession,
+)
+from app.models import Snapshot
+from app.preferences.filters import PairFilters
+from app.preferences.formats import MEDIA_TYPES, PairFormat, PairSchema, export_pairs
+from app.preferences.queries import count_pairs, iter_pairs
+from app.preferences.snapshots import (
+    create_snapshot,
+    get_snapshot,
+    list_snapshots,
+    snapshot_etag,
+    snapshot_file,
+)
+from app.projects.service import get_project
+
+router = APIRouter(tags=["pairs"])
+
+PAIRS_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One pair a line (JSONL), a record (CSV) or a row (Parquet).",
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n',
+            },
+            "text/csv": {"schema": {"type": "string"}},
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+FROZEN_PAIRS: dict[int | str, dict[str, Any]] = {
+    **PAIRS_STREAM,
+    206: {"description": "The range of bytes that was asked for."},
+    304: {"description": "`If-None-Match` names the bytes as they are."},
+    416: {"description": "The file has no such range of bytes."},
+}
+EMPTY: dict[int | str, dict[str, Any]] = {
+    422: {"description": "`empty_snapshot`: no ranking with a preference fits the filters."}
+}
+SchemaQuery = Annotated[
+    PairSchema,
+    Query(alias="schema", description="`plain`, `trl`, `trl-conversational` or `hh`."),
+]
+
+
+class PairCountsOut(BaseModel):
+    """What a set of filters comes to."""
+
+    rankings: int = Field(description="Rankings that fit.", examples=[40])
+    simulated_rankings: int = Field(description="Of those, by simulated labelers.", examples=[0])
+    prompts: int = Field(description="Prompts they speak of.", examples=[40])
+    labelers: int = Field(description="Labelers they are by.", examples=[2])
+    pairs: int = Field(description="Pairs of two different texts.", examples=[238])
+    identical: int = Field(
+        description="Pairs of two identical texts, left out of exports unless asked for.",
+        examples=[2],
+    )
+    empty: int = Field(
+        description="Of the pairs, those with an empty side: left out of every schema but `plain`.",
+        examples=[0],
+    )
+
+
+class SnapshotIn(FiltersIn):
+    """What to freeze: the filters themselves, or under `filters`."""
+
+    name: str = Field(
+        default="", max_length=200, description="A name for people.", examples=["First round"]
+    )
+    filters: FiltersIn | None = Field(
+        default=None,
+        description="The filters in an object of their own.",
+        examples=[{"simulated": False}],
+    )
+
+
+class SnapshotOut(BaseModel):
+    """A frozen set of rankings, and so of the pairs they give."""
+
+    id: str = Field(description="Its id.", examples=["019a0c1f7d3e4c5f8a9b0c1d2e3f4a5b"])
+    project_id: str = Field(description="Its project.")
+    name: str = Field(description="Its name for people.", examples=["First round"])
+    filters: dict[str, Any] = Field(
+        description="The filters it was made with.", examples=[{"simulated": False}]
+    )
+    sha256: str = Field(
+        description="Of the pairs as JSONL in the plain schema, in their frozen order.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    rankings: int = Field(description="Rankings it holds.", examples=[40])
+    simulated_rankings: int = Field(description="Of those, by simulated labelers.", examples=[0])
+    pairs: int = Field(description="Pairs of two different texts.", examples=[238])
+    identical_pairs: int = Field(description="Pairs left out as identical.", examples=[2])
+    prompts: int = Field(description="Prompts the rankings speak of.", examples=[40])
+    created_at: datetime = Field(description="When it was made, RFC 3339 in UTC.")
+
+
+class SnapshotList(BaseModel):
+    """Snapshots, newest first."""
+
+    items: list[SnapshotOut] = Field(description="The snapshots of this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
+
+
+@router.get(
+    "/projects/{project_id}/pairs",
+    summary="Stream pairs",
+    responses=PAIRS_STREAM,
+    response_class=StreamingResponse,
+)
+def stream_pairs(
+    project_id: str,
+    session: ReadSession,
+    user: Researcher,
+    query: Annotated[ExportQuery, Query()],
+    database: AppDatabase,
+) -> StreamingResponse:
+    """Every preferred-first pair of the rankings that count, in the order they were made.
+
+    `plain` has everything Podium knows of a pair. The other schemas leave out pairs with an empty
+    side. `GET /projects/{id}/pairs/counts` says how many there are of each.
+    """
+    project = get_project(session, project_id, user)
+    filters = checked_filters(session, project.id, query)
+    layout, schema = PairFormat(query.format), PairSchema(query.schema_)
+    return StreamingResponse(
+        _stream(database, project.id, filters, schema, layout, query.include_identical),
+        media_type=MEDIA_TYPES[layout],
+        headers={"Content-Disposition": f'attachment; filename="pairs-{schema}.{layout}"'},
+    )
+
+
+def _stream(
+    database: Database,
+    project_id: str,
+    filters: PairFilters,
+    schema: PairSchema,
+    layout: PairFormat,
+    include_identical: bool,
+) -> Iterator[bytes]:
+    with database.read() as session:
+        pairs = iter_pairs(session, project_id, filters, include_identical=include_identical)
+        yield from export_pairs(pairs, schema, layout)
+
+
+@router.get("/projects/{project_id}/pairs/counts", summary="Count pairs")
+def counts(
+    project_id: str, session: ReadSession, user: Researcher, filters: FiltersQuery
+) -> PairCountsOut:
+    """How many rankings and pairs fit the filters, and what exports leave out."""
+    project = get_project(session, project_id, user)
+    counted = count_pairs(session, project.id, checked_filters(session, project.id, filters))
+    return PairCountsOut(
+        rankings=counted.rankings,
+        simulated_rankings=counted.simulated_rankings,
+        prompts=counted.prompts,
+        labelers=counted.labelers,
+        pairs=counted.pairs,
+        identical=counted.identical,
+        empty=counted.empty,
+    )
+
+
+@router.post(
+    "/projects/{project_id}/snapshots",
+    status_code=201,
+    summary="Freeze pairs in a snapshot",
+    responses=EMPTY,
+)
+def create(
+    project_id: str, session: WriteSession, user: Admin, body: SnapshotIn | None = None
+) -> SnapshotOut:
+    """Freeze the rankings that fit the filters now; nothing changes them afterwards.
+
+    The same filters on the same rankings give the same `sha256`.
+    """
+    body = body or SnapshotIn()
+    project = get_project(session, project_id, user)
+    filters = checked_filters(session, project.id, body.filters or body)
+    snapshot = create_snapshot(session, user, project.id, name=body.name, filters=filters)
+    return describe_snapshot(snapshot)
+
+
+@router.get("/projects/{project_id}/snapshots", summary="List snapshots")
+def list_all(
+    project_id: str,
+    session: ReadSession,
+    user: Researcher,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many items at most.")] = 50,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=64, description="`next_cursor` of the page before; empty for the first."),
+    ] = None,
+) -> SnapshotList:
+    """The project's snapshots, newest first."""
+    project = get_project(session, project_id, user)
+    found = list_snapshots(session, project.id, before_id=cursor or None, limit=limit + 1)
+    return SnapshotList(
+        items=[describe_snapshot(snapshot) for snapshot in found[:limit]],
+        next_cursor=found[limit - 1].id if len(found) > limit else None,
+    )
+
+
+@router.get("/snapshots/{snapshot_id}", summary="Look at a snapshot")
+def get(snapshot_id: str, session: ReadSession, user: Researcher) -> SnapshotOut:
+    """One snapshot with its hash and counts."""
+    return describe_snapshot(_get_visible(session, snapshot_id, user))
+
+
+@router.head("/snapshots/{snapshot_id}/pairs", include_in_schema=False)
+@router.get(
+    "/snapshots/{snapshot_id}/pairs",
+    summary="Download the pairs of a snapshot",
+    responses=FROZEN_PAIRS,
+    response_class=FileResponse,
+)
+def download(
+    snapshot_id: str,
+    request: Request,
+    session: ReadSession,
+    user: Researcher,
+    database: AppDatabase,
+    settings: AppSettings,
+    layout: Annotated[
+        PairFormat, Query(alias="format", description="`jsonl`, `csv` or `parquet`.")
+    ] = PairFormat.JSONL,
+    schema: SchemaQuery = PairSchema.PLAIN,
+) -> Response:
+    """The frozen pairs: the same bytes every time, with an ETag; takes `Range`."""
+    snapshot = _get_visible(session, snapshot_id, user)
+    headers = {
+        "ETag": snapshot_etag(snapshot, schema, layout),
+        "Cache-Control": "private, no-cache",
+        "X-Podium-Pairs": str(snapshot.pairs),
+        "X-Podium-Identical-Pairs": str(snapshot.identical_pairs),
+        "X-Podium-Simulated-Rankings": str(snapshot.simulated_rankings),
+    }
+    known = [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]
+    if headers["ETag"] in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    path = snapshot_file(
+        database, snapshot, schema, layout, settings.data_dir.absolute() / "exports"
+    )
+    return FileResponse(
+        path,
+        headers=headers,
+        media_type=MEDIA_TYPES[layout],
+        filename=f"snapshot-{snapshot.sha256[:12]}-{schema}.{layout}",
+    )
+
+
+def _get_visible(session: Session, snapshot_id: str, user: Researcher) -> Snapshot:
+    snapshot = get_snapshot(session, snapshot_id)
+    get_project(session, snapshot.project_id, user)
+    return snapshot
+
+
+def describe_snapshot(snapshot: Snapshot) -> SnapshotOut:
+    """The snapshot as REST gives it."""
+    return SnapshotOut(
+        id=snapshot.id,
+        project_id=snapshot.project_id,
+        name=snapshot.name,
+        filters=snapshot.filters,
+        sha256=snapshot.sha256,
+        rankings=snapshot.rankings,
+        simulated_rankings=snapshot.simulated_rankings,
+        pairs=snapshot.pairs,
+        identical_pairs=snapshot.identical_pairs,
+        prompts=snapshot.prompts,
+        created_at=snapshot.created_at,
+    )

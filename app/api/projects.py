@@ -1,3 +1,273 @@
-from fastapi import APIRouter
+"""Projects and their prompts over REST."""
 
-router = APIRouter()
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
+from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
+from app.models import Project, Prompt
+from app.projects.prompts import import_prompts, list_prompts
+from app.projects.reading import content_type_format
+from app.projects.service import (
+    create_project,
+    get_project,
+    list_projects,
+    refuse_archived,
+    update_project,
+)
+
+router = APIRouter(tags=["projects"])
+
+NAME_TAKEN: dict[int | str, dict[str, Any]] = {
+    409: {"description": "`project_name_taken`: another project has this name."}
+}
+Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=64, description="`next_cursor` of the page before; empty for the first."),
+]
+
+
+class ProjectIn(BaseModel):
+    """A project to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="No other project may have it.",
+        examples=["Short answers"],
+    )
+    guidelines: str = Field(
+        default="",
+        max_length=200_000,
+        description="What labelers go by, in Markdown.",
+        examples=["Prefer the answer that is **right**; of two right ones, the shorter."],
+    )
+
+
+class ProjectChange(BaseModel):
+    """What to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, description="A new name.", examples=["Shorter answers"])
+    guidelines: str | None = Field(
+        default=None,
+        description="New guidelines in Markdown; if they differ, their version goes up by one.",
+        examples=["Prefer the shorter answer."],
+    )
+    restricted: bool | None = Field(
+        default=None, description="Open to its members only.", examples=[False]
+    )
+
+
+class ProjectOut(BaseModel):
+    """A project."""
+
+    id: str = Field(description="Its id.", examples=["019a0c1f7d3e4c5f8a9b0c1d2e3f4a5b"])
+    name: str = Field(description="Its name.", examples=["Short answers"])
+    guidelines: str = Field(description="What labelers go by, in Markdown.", examples=["Be kind."])
+    guidelines_version: int = Field(
+        description="Counts from 1; every ranking carries the version it was made under.",
+        examples=[1],
+    )
+    restricted: bool = Field(description="Open to its members only.", examples=[False])
+    created_at: datetime = Field(description="When it was created, RFC 3339 in UTC.")
+    archived_at: datetime | None = Field(description="When it was archived, or null.")
+
+
+class ProjectList(BaseModel):
+    """Projects, oldest first."""
+
+    items: list[ProjectOut] = Field(description="The projects of this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
+
+
+class PromptOut(BaseModel):
+    """A prompt."""
+
+    id: str = Field(description="Its id.", examples=["019a0c1f7d3e4c5f8a9b0c1d2e3f4a5b"])
+    text: str | None = Field(
+        description="Of a plain prompt; null of a chat.", examples=["Why is the sky blue?"]
+    )
+    messages: list[dict[str, str]] = Field(
+        description="The prompt as chat messages; a plain prompt is one message of the user.",
+        examples=[[{"role": "user", "content": "Why is the sky blue?"}]],
+    )
+    external_id: str | None = Field(
+        description="The id it was imported with.", examples=["seed_task_0"]
+    )
+    metadata: dict[str, Any] = Field(
+        description="What else it was imported with.", examples=[{"topic": "physics"}]
+    )
+    created_at: datetime = Field(description="When it was stored, RFC 3339 in UTC.")
+
+
+class PromptList(BaseModel):
+    """Prompts, in the order they came."""
+
+    items: list[PromptOut] = Field(description="The prompts of this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
+
+
+PROMPTS_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A JSON list; or one prompt a line (JSONL), a row (CSV, Parquet), or a line "
+        "of plain text. The prompt is in `messages`, `text`, `prompt`, `instruction` (with "
+        "`input`) or `turns`; `external_id` or `id` is kept, every other column becomes metadata.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"prompts": {"type": "array", "items": {"type": "object"}}},
+                    "required": ["prompts"],
+                },
+                "example": {
+                    "prompts": [
+                        {"text": "Why is the sky blue?", "external_id": "sky"},
+                        {
+                            "messages": [
+                                {"role": "system", "content": "Be brief."},
+                                {"role": "user", "content": "Why is the sky blue?"},
+                            ],
+                            "metadata": {"topic": "physics"},
+                        },
+                    ]
+                },
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"text": "Why is the sky blue?"}\n{"text": "What is rain?"}\n',
+            },
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "text,topic\nWhy is the sky blue?,physics\n",
+            },
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+            "text/plain": {
+                "schema": {"type": "string"},
+                "example": "Why is the sky blue?\nWhat is rain?\n",
+            },
+        },
+    }
+}
+
+
+@router.post("/projects", status_code=201, summary="Create a project", responses=NAME_TAKEN)
+def create(body: ProjectIn, session: WriteSession, user: Admin) -> ProjectOut:
+    """A new project without prompts, open to every labeler."""
+    project = create_project(session, user, name=body.name, guidelines=body.guidelines)
+    return describe_project(project)
+
+
+@router.get("/projects", summary="List projects")
+def list_all(
+    session: ReadSession, user: CurrentUser, limit: Limit = 50, cursor: Cursor = None
+) -> ProjectList:
+    """The projects that are open to you and not archived, oldest first."""
+    projects = list_projects(session, user, after_id=cursor or None, limit=limit + 1)
+    return ProjectList(
+        items=[describe_project(project) for project in projects[:limit]],
+        next_cursor=projects[limit - 1].id if len(projects) > limit else None,
+    )
+
+
+@router.get("/projects/{project_id}", summary="Look at a project")
+def get(project_id: str, session: ReadSession, user: CurrentUser) -> ProjectOut:
+    """One project that is open to you."""
+    return describe_project(get_project(session, project_id, user))
+
+
+@router.patch("/projects/{project_id}", summary="Change a project", responses=NAME_TAKEN)
+def change(project_id: str, body: ProjectChange, session: WriteSession, user: Admin) -> ProjectOut:
+    """Change the name, the guidelines or who may rank."""
+    project = get_project(session, project_id, user)
+    update_project(
+        session,
+        project,
+        name=body.name,
+        guidelines=body.guidelines,
+        restricted=body.restricted,
+    )
+    return describe_project(project)
+
+
+@router.post(
+    "/projects/{project_id}/prompts",
+    summary="Import prompts",
+    openapi_extra=PROMPTS_BODY,
+    responses=IMPORT_ERRORS,
+)
+def add_prompts(
+    project_id: str,
+    request: Request,
+    user: Admin,
+    body: UploadedBody,
+    database: AppDatabase,
+    settings: AppSettings,
+) -> ImportOut:
+    """Keep every good prompt once, name every bad one by line and reason.
+
+    A prompt is the same as another when its messages are. An import that broke off is completed by
+    sending it again. A line may have 10 MB (`PODIUM_MAX_LINE_BYTES`), a JSON body 32 MB.
+    """
+    layout = content_type_format(request.headers.get("content-type"))
+    with database.read() as session:
+        refuse_archived(get_project(session, project_id, user))
+    report = import_prompts(
+        database, project_id, body, layout, max_line_bytes=settings.max_line_bytes
+    )
+    return describe_import(report)
+
+
+@router.get("/projects/{project_id}/prompts", summary="List prompts")
+def list_project_prompts(
+    project_id: str,
+    session: ReadSession,
+    user: CurrentUser,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    query: Annotated[
+        str, Query(max_length=200, description="Words the prompt must hold.", examples=["sky"])
+    ] = "",
+) -> PromptList:
+    """The project's prompts in the order they came."""
+    project = get_project(session, project_id, user)
+    prompts = list_prompts(
+        session, project.id, query=query.strip(), after_id=cursor or None, limit=limit + 1
+    )
+    return PromptList(
+        items=[describe_prompt(prompt) for prompt in prompts[:limit]],
+        next_cursor=prompts[limit - 1].id if len(prompts) > limit else None,
+    )
+
+
+def describe_project(project: Project) -> ProjectOut:
+    """The project as REST gives it."""
+    return ProjectOut(
+        id=project.id,
+        name=project.name,
+        guidelines=project.guidelines,
+        guidelines_version=project.guidelines_version,
+        restricted=project.restricted,
+        created_at=project.created_at,
+        archived_at=project.archived_at,
+    )
+
+
+def describe_prompt(prompt: Prompt) -> PromptOut:
+    """The prompt as REST gives it."""
+    return PromptOut(
+        id=prompt.id,
+        text=None if prompt.is_chat else prompt.messages[0]["content"],
+        messages=prompt.messages,
+        external_id=prompt.external_id,
+        metadata=prompt.details,
+        created_at=prompt.created_at,
+    )

@@ -1,3 +1,112 @@
-from fastapi import APIRouter
+"""Rankings over REST: those of a project as a stream, and those made elsewhere brought in."""
 
-router = APIRouter()
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from app.api.pair_filters import FiltersQuery, checked_filters
+from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
+from app.db import Database
+from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher
+from app.preferences.filters import PairFilters
+from app.preferences.formats import jsonl_bytes, ranking_row
+from app.preferences.imports import import_rankings
+from app.preferences.queries import iter_rankings
+from app.projects.reading import content_type_format
+from app.projects.service import get_project, refuse_archived
+
+router = APIRouter(tags=["rankings"])
+
+EXAMPLE_LINE = (
+    '{"prompt": "Why is the sky blue?", "completions": [{"text": "It is not.", "model": "a"}, '
+    '{"text": "Air scatters blue light most.", "model": "b"}], "ranks": [2, 1], '
+    '"labeler": "lena", "external_id": "r1"}\n'
+)
+RANKINGS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One ranking a line: `prompt` (text or messages), `completions` (2 to 9 of "
+        "`{text, model?}`), `ranks` in their order (1 is best, equal is a tie, null is unranked), "
+        "and optionally `labeler`, `external_id`, `ratings`, `flags`, `comment`, `active_ms`.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": EXAMPLE_LINE},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"rankings": {"type": "array", "items": {"type": "object"}}},
+                    "required": ["rankings"],
+                }
+            },
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+RANKINGS_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One ranking a line, in the shape of the import, with `ranking_id`, "
+        "`task_id`, `round`, `simulated`, `source`, `is_repeat`, `shown_order`, "
+        "`guidelines_version` and `created_at` beside it.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": EXAMPLE_LINE}
+        },
+    }
+}
+
+
+@router.post(
+    "/projects/{project_id}/rankings",
+    summary="Import rankings made elsewhere",
+    openapi_extra=RANKINGS_BODY,
+    responses=IMPORT_ERRORS,
+)
+def add_rankings(
+    project_id: str,
+    request: Request,
+    user: Admin,
+    body: UploadedBody,
+    database: AppDatabase,
+    settings: AppSettings,
+) -> ImportOut:
+    """Keep every good ranking once, name every bad one by line and reason.
+
+    The same prompt with the same completions is one task with several rankings. The same
+    `external_id`, or the same ranks by the same labeler without one, is a duplicate; the same
+    labeler ranking a task again otherwise is a repeat, kept and marked. Ranks are stored without
+    gaps: 1, 1, 3 becomes 1, 1, 2.
+    """
+    layout = content_type_format(request.headers.get("content-type"))
+    with database.read() as session:
+        refuse_archived(get_project(session, project_id, user))
+    report = import_rankings(
+        database, project_id, body, layout, max_line_bytes=settings.max_line_bytes
+    )
+    return describe_import(report)
+
+
+@router.get(
+    "/projects/{project_id}/rankings",
+    summary="Stream rankings",
+    responses=RANKINGS_STREAM,
+    response_class=StreamingResponse,
+)
+def stream_rankings(
+    project_id: str,
+    session: ReadSession,
+    user: Researcher,
+    filters: FiltersQuery,
+    database: AppDatabase,
+) -> StreamingResponse:
+    """The rankings that count, in the order they were made, as JSONL."""
+    project = get_project(session, project_id, user)
+    chosen = checked_filters(session, project.id, filters)
+    return StreamingResponse(
+        _ranking_lines(database, project.id, chosen), media_type="application/x-ndjson"
+    )
+
+
+def _ranking_lines(database: Database, project_id: str, filters: PairFilters) -> Iterator[bytes]:
+    with database.read() as session:
+        rankings = iter_rankings(session, project_id, filters)
+        yield from jsonl_bytes(ranking_row(ranking) for ranking in rankings)

@@ -4,6 +4,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Membership, Project, Role, User, utc_now
 
@@ -64,6 +65,7 @@ def create_project(session: Session, user: User | None, *, name: str, guidelines
     )
     session.add(project)
     _flush_name(session, name)
+    record(session, user, "project.create", "project", project.id, name=name)
     return project
 
 
@@ -90,6 +92,12 @@ def get_project(session: Session, project_id: str, user: User) -> Project:
 def find_project_by_name(session: Session, name: str) -> Project | None:
     """The project of that exact name."""
     return session.scalar(select(Project).where(Project.name == " ".join(name.split())))
+
+
+def refuse_archived(project: Project) -> None:
+    """Nothing is added to an archived project."""
+    if project.archived_at is not None:
+        raise Conflict("This project is archived; restore it first.", code="project_archived")
 
 
 def list_projects(

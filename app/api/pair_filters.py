@@ -1,0 +1,103 @@
+"""The filters that exports, counts and snapshots share, as REST takes them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import Invalid
+from app.models import Round
+from app.preferences.filters import PairFilters
+
+
+class FiltersIn(BaseModel):
+    """Which rankings to take; a filter that is left out lets all pass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    round_id: str | None = Field(
+        default=None,
+        max_length=32,
+        description="Rankings of this round.",
+        examples=["019a0c1f7d3e4c5f8a9b0c1d2e3f4a5b"],
+    )
+    labeler: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Rankings by this labeler: the handle, or the name an import gave.",
+        examples=["lena"],
+    )
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Rankings of tasks for which this model wrote a completion.",
+        examples=["smollm2-135m-instruct"],
+    )
+    simulated: bool | None = Field(
+        default=None,
+        description="false leaves simulated labelers out, true takes nothing else.",
+        examples=[False],
+    )
+    repeats: bool = Field(
+        default=True,
+        description="false leaves out what the same labeler ranked again.",
+        examples=[True],
+    )
+    created_after: datetime | None = Field(
+        default=None,
+        description="Rankings made at this moment or later, RFC 3339.",
+        examples=["2026-11-01T00:00:00Z"],
+    )
+    created_before: datetime | None = Field(
+        default=None,
+        description="Rankings made before this moment, RFC 3339.",
+        examples=["2026-12-01T00:00:00Z"],
+    )
+
+
+FiltersQuery = Annotated[FiltersIn, Query()]
+
+
+class ExportQuery(FiltersIn):
+    """Filters, and how the pairs are written."""
+
+    format: str = Field(
+        default="jsonl",
+        pattern="^(jsonl|csv|parquet)$",
+        description="`jsonl`, `csv` or `parquet`.",
+        examples=["jsonl"],
+    )
+    schema_: str = Field(
+        default="plain",
+        alias="schema",
+        pattern="^(plain|trl|trl-conversational|hh)$",
+        description="`plain` (everything), `trl` (prompt, chosen, rejected as text), "
+        "`trl-conversational` (the same as messages; in CSV their JSON) or `hh` (transcripts).",
+        examples=["trl"],
+    )
+    include_identical: bool = Field(
+        default=False, description="Also pairs of two identical texts.", examples=[False]
+    )
+
+
+def checked_filters(session: Session, project_id: str, given: FiltersIn) -> PairFilters:
+    """The filters as the services take them; Invalid names a round of another project."""
+    values: dict[str, Any] = {
+        name: getattr(given, name) for name in PairFilters.__dataclass_fields__
+    }
+    for name in ("created_after", "created_before"):
+        moment = values[name]
+        if moment is not None and moment.tzinfo is None:
+            values[name] = moment.replace(tzinfo=UTC)
+    filters = PairFilters(**values)
+    if filters.round_id is not None:
+        found = select(Round.id).where(Round.id == filters.round_id, Round.project_id == project_id)
+        if session.scalar(found) is None:
+            raise Invalid(
+                "This project has no such round.",
+                fields={"round_id": "the id of a round of this project"},
+            )
+    return filters
