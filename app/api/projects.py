@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.accounts.audit import record
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
 from app.models import Project, Prompt
@@ -163,6 +164,7 @@ PROMPTS_BODY = {
 def create(body: ProjectIn, session: WriteSession, user: Admin) -> ProjectOut:
     """A new project without prompts, open to every labeler."""
     project = create_project(session, user, name=body.name, guidelines=body.guidelines)
+    record(session, user, "project.create", "project", project.id, name=project.name)
     return describe_project(project)
 
 
@@ -194,6 +196,16 @@ def change(project_id: str, body: ProjectChange, session: WriteSession, user: Ad
         name=body.name,
         guidelines=body.guidelines,
         restricted=body.restricted,
+    )
+    record(
+        session,
+        user,
+        "project.update",
+        "project",
+        project.id,
+        name=project.name,
+        guidelines_version=project.guidelines_version,
+        restricted=project.restricted,
     )
     return describe_project(project)
 

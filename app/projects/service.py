@@ -4,7 +4,6 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Membership, Project, Role, User, utc_now
 
@@ -65,7 +64,6 @@ def create_project(session: Session, user: User | None, *, name: str, guidelines
     )
     session.add(project)
     _flush_name(session, name)
-    record(session, user, "project.create", "project", project.id, name=name)
     return project
 
 
