@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.secrets import hash_secret, new_secret
@@ -30,6 +30,7 @@ def create_session(session: Session, user: User, *, user_agent: str = "", days: 
             expires_at=now + timedelta(days=days),
         )
     )
+    session.execute(update(User).where(User.id == user.id).values(last_seen_at=now))
     session.flush()
     return token
 
