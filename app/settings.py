@@ -1,6 +1,7 @@
 """Settings from `PODIUM_*` environment variables, read once and frozen."""
 
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 
 from pydantic import Field
@@ -72,6 +73,18 @@ class Settings(BaseSettings):
                     return "postgresql+psycopg://" + url.removeprefix(prefix)
             return url
         return f"sqlite:///{self.data_dir.absolute() / 'podium.sqlite3'}"
+
+    @property
+    def base_url(self) -> str:
+        """The address people open: public_url, or localhost for a server on this machine."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return f"http://{self.host}:{self.port}"
+        local = address.is_unspecified or address.is_loopback
+        return f"http://{'localhost' if local else self.host}:{self.port}"
 
     @property
     def models_dir(self) -> Path:

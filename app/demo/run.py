@@ -44,7 +44,7 @@ def run_demo(
     with database.write() as session:
         ensure_starters(session)
         project = create_demo_project(session, find_first_admin(session))
-    url = f"{base_url(settings)}/projects/{project.id}"
+    url = f"{settings.base_url}/projects/{project.id}"
     echo(f"The project “{project.name}” is there: {url}")
     if not simulate_labelers:
         echo("Next: open it and start a round, or run `podium demo --simulate-labelers`.")
@@ -58,11 +58,6 @@ def run_demo(
         echo(f"Next: open {url} and train a reward model.")
     else:
         echo("Run `podium demo --simulate-labelers` again to go on.")
-
-
-def base_url(settings: Settings) -> str:
-    """The address people open."""
-    return (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
 
 
 def find_first_admin(session: Session) -> User | None:
