@@ -170,6 +170,32 @@ def test_batches_keep_to_their_rows(shelf: Shelf) -> None:
     assert results == [3, 3, 3]
 
 
+def test_models_do_not_share_batches(
+    shelf: Shelf, policy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    whole = sampling.sample_requests
+
+    def recorded(model: object, tokenizer: object, requests: list[object], **rest: object):
+        used.append(model)
+        return whole(model, tokenizer, requests, **rest)
+
+    monkeypatch.setattr(sampling, "sample_requests", recorded)
+    twin = ModelFiles(id="twin", kind="policy", source=str(policy_dir))
+    app = create_inference_app(Shelf(*shelf.list(), twin), limits=Limits(collect_seconds=0.3))
+    with TestClient(app) as client:
+        threads = [
+            threading.Thread(target=chat, args=(client,), kwargs={"model": name})
+            for name in ("policy", "twin")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(used) == 2
+    assert used[0] is not used[1]
+
+
 def test_texts_are_continued_each_n_times(client: TestClient) -> None:
     body = {"model": "policy", "prompt": ["ab", "cde"], "n": 2, "max_tokens": 4, "seed": 1}
     answer = client.post("/v1/completions", json={**body, "logprobs": 0}).json()
@@ -389,7 +415,9 @@ def test_request_of_a_client_that_hung_up_is_dropped(
             gone = asyncio.create_task(post(hangs_up=True))
             status = await gone
             held.set()
-            return await first, status
+            answered = await first
+            await asyncio.to_thread(engine._thread.submit(int).result)
+            return answered, status
 
     assert asyncio.run(both()) == (200, 499)
     assert len(computed) == 1
