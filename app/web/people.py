@@ -124,6 +124,7 @@ def audit_page(request: Request, session: ReadSession, admin: Admin, before: str
     shown = events[:EVENTS_PER_PAGE]
     context = {
         "events": shown,
+        "addresses": users.find_emails(session, [event.subject_id for event, _ in shown]),
         "first_href": "/people/audit" if before else "",
         "next_href": f"/people/audit?before={shown[-1][0].id}" if len(events) > len(shown) else "",
     }
