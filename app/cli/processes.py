@@ -98,7 +98,9 @@ def inference() -> None:
 
     settings = load_settings()
     database = Database(settings.resolved_database_url)
-    app = create_inference_app(DatabaseCatalogue(database, settings))
+    app = create_inference_app(
+        DatabaseCatalogue(database, settings), threads=settings.inference_threads
+    )
     uvicorn.run(
         app,
         host=settings.inference_host,
