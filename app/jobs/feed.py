@@ -105,7 +105,7 @@ def list_series(
     if name is not None:
         query = query.where(JobMetric.name == name)
     found: dict[str, Series] = {}
-    for series_name, step, value in session.execute(query).tuples():
+    for series_name, step, value in session.execute(query):
         series = found.setdefault(series_name, Series(name=series_name, steps=[], values=[]))
         series.steps.append(step)
         series.values.append(value)
@@ -131,7 +131,7 @@ def sample_steps(session: Session, job_id: str) -> dict[int, int]:
         select(JobEvent.id, JobEvent.payload["step"].as_integer())
         .where(JobEvent.job_id == job_id, JobEvent.kind == "samples")
         .order_by(JobEvent.id)
-    ).tuples()
+    )
     return dict(sorted((step, event_id) for event_id, step in rows))
 
 
