@@ -65,6 +65,11 @@ class StoredRanking:
     ratings: list[int | None]
     flags: list[list[str]]
 
+    def in_order(self) -> list[tuple[int | None, RankedCompletion, int | None, list[str]]]:
+        """Rank, completion, rating and flags of each, the best first and the unranked last."""
+        rows = list(zip(self.ranks, self.completions, self.ratings, self.flags, strict=True))
+        return sorted(rows, key=lambda row: (row[0] is None, row[0]))
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -139,8 +144,58 @@ def ranking_pairs(ranking: StoredRanking, *, include_identical: bool = False) ->
         yield Pair(ranking, chosen, rejected, chosen_rank, rejected_rank, weight)
 
 
+def list_rankings(
+    session: Session,
+    project_id: str,
+    filters: PairFilters | None = None,
+    *,
+    before_id: str | None = None,
+    limit: int = 10,
+) -> list[StoredRanking]:
+    """A page of the project's rankings, the newest first."""
+    selected = select_rankings(project_id, filters or PairFilters())
+    if before_id is not None:
+        selected = selected.where(Ranking.id < before_id)
+    columns = _with_columns(selected).order_by(Ranking.id.desc()).limit(limit)
+    return list(_assemble(session, session.execute(columns).all()))
+
+
+def list_frozen_rankings(
+    session: Session, snapshot_id: str, *, limit: int = 10
+) -> list[StoredRanking]:
+    """The first rankings a snapshot holds."""
+    columns = _with_columns(select_frozen(snapshot_id)).order_by(Ranking.id).limit(limit)
+    return list(_assemble(session, session.execute(columns).all()))
+
+
+def list_labelers(session: Session, project_id: str, *, limit: int = 200) -> list[str]:
+    """Who ranked in the project, by name."""
+    labelers = select(Ranking.labeler).where(Ranking.project_id == project_id, Ranking.current)
+    return list(session.scalars(labelers.distinct().order_by(Ranking.labeler).limit(limit)))
+
+
+def list_completion_models(session: Session, project_id: str, *, limit: int = 200) -> list[str]:
+    """Which models wrote completions of the project, by registry id or imported name."""
+    model = func.coalesce(Completion.model_id, Completion.model_label)
+    models = (
+        select(model)
+        .join(Task, Task.id == Completion.task_id)
+        .where(Task.project_id == project_id, model.is_not(None))
+    )
+    return list(session.scalars(models.distinct().order_by(model).limit(limit)))
+
+
 def _iter_selected(session: Session, selected: Select[str]) -> Iterator[StoredRanking]:
-    columns = (
+    columns = _with_columns(selected).order_by(Ranking.id).limit(CHUNK_RANKINGS)
+    last = ""
+    while rows := session.execute(columns.where(Ranking.id > last)).all():
+        yield from _assemble(session, rows)
+        last = rows[-1].id
+
+
+def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
+    """What a ranking and its task have in their own rows."""
+    return (
         selected.join(_task, _task.id == Ranking.task_id)
         .with_only_columns(
             Ranking.id,
@@ -159,16 +214,7 @@ def _iter_selected(session: Session, selected: Select[str]) -> Iterator[StoredRa
             Round.number,
         )
         .join(Round, Round.id == _task.round_id)
-        .order_by(Ranking.id)
-        .limit(CHUNK_RANKINGS)
     )
-    last = ""
-    while True:
-        rows = session.execute(columns.where(Ranking.id > last)).all()
-        if not rows:
-            return
-        yield from _assemble(session, rows)
-        last = rows[-1].id
 
 
 def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
