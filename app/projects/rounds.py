@@ -241,8 +241,10 @@ def next_round_number(session: Session, project_id: str) -> int:
     return (last or 0) + 1
 
 
-def check_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
+def check_sampling(sampling: Mapping[str, Any], prefix: str = "sampling.") -> dict[str, Any]:
     """The sampling with its defaults; a seed is drawn where none is given, and kept.
+
+    `prefix` stands before the names of the fields that an error names.
 
     Raises:
         Invalid: a value is unknown, of the wrong type or out of range.
@@ -250,8 +252,8 @@ def check_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     try:
         checked: RoundSampling = parse_config(RoundSampling, sampling)
     except Invalid as error:
-        fields = {f"sampling.{name}": accepted for name, accepted in error.fields.items()}
-        raise Invalid(f"sampling.{error.detail}", fields=fields) from error
+        fields = {f"{prefix}{name}": accepted for name, accepted in error.fields.items()}
+        raise Invalid(f"{prefix}{error.detail}", fields=fields) from error
     values = asdict(checked)
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(2**31)

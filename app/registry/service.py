@@ -8,14 +8,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import record
 from app.errors import Invalid, NotFound, Unavailable
 from app.inference.catalogue import ModelFiles
 from app.inference.starters import STARTERS, StarterError, ensure_starter
-from app.models import Model, ModelKind, ModelSource, User
+from app.models import Model, ModelKind, ModelSource, User, utc_now
 from app.registry.weights import Weights, read_weights
 from app.settings import Settings
 
 LONGEST_ID = 80
+RESERVED_IDS = ("new",)
+"""Addresses under `/models` that are pages of their own."""
 KIND_WORDS = {
     ModelKind.POLICY: "a policy",
     ModelKind.REWARD_MODEL: "a reward model",
@@ -111,6 +114,20 @@ def create_model(
     return model
 
 
+def archive_model(session: Session, user: User | None, model: Model) -> None:
+    """Hide the model from lists and choices; its files stay, and what used it still names it."""
+    if model.archived_at is None:
+        model.archived_at = utc_now()
+        record(session, user, "model.archive", "model", model.id)
+
+
+def restore_model(session: Session, user: User | None, model: Model) -> None:
+    """Undo `archive_model`."""
+    if model.archived_at is not None:
+        model.archived_at = None
+        record(session, user, "model.restore", "model", model.id)
+
+
 def slugify(text: str) -> str:
     """Lower-case letters, digits, dots and dashes, at most `LONGEST_ID`; `model` where none is."""
     slug = re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
@@ -120,9 +137,8 @@ def slugify(text: str) -> str:
 def free_id(session: Session, hint: str, refused: Collection[str] = ()) -> str:
     """An id made from `hint` that no model has and that is not among the `refused`."""
     slug = slugify(hint)
-    taken = {*refused} | set(
-        session.scalars(select(Model.id).where(Model.id.startswith(slug, autoescape=True)))
-    )
+    like_it = select(Model.id).where(Model.id.startswith(slug, autoescape=True))
+    taken = {*refused, *RESERVED_IDS, *session.scalars(like_it)}
     candidate, number = slug, 1
     while candidate in taken:
         number += 1
