@@ -7,7 +7,7 @@ transaction is alone.
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -99,6 +99,11 @@ def release_slot(session: Session, assignment: Assignment, state: AssignmentStat
     session.flush()
 
 
+def has_expired_leases(session: Session) -> bool:
+    """Whether `expire_leases` has something to do."""
+    return session.scalar(select(Assignment.id).where(_ran_out()).limit(1)) is not None
+
+
 def expire_leases(session: Session) -> int:
     """Free the slots of leases that ran out, drafts kept; how many there were.
 
@@ -107,10 +112,7 @@ def expire_leases(session: Session) -> int:
     rows = session.execute(
         select(Assignment, Task)
         .join(Task, Task.id == Assignment.task_id)
-        .where(
-            Assignment.state == AssignmentState.LEASED,
-            Assignment.lease_expires_at < utc_now(),
-        )
+        .where(_ran_out())
         .limit(EXPIRED_AT_ONCE)
         .with_for_update(key_share=True, skip_locked=True)
         .execution_options(populate_existing=True)
@@ -121,3 +123,7 @@ def expire_leases(session: Session) -> int:
         task.slots_taken -= 1
     session.flush()
     return len(rows)
+
+
+def _ran_out() -> ColumnElement[bool]:
+    return and_(Assignment.state == AssignmentState.LEASED, Assignment.lease_expires_at < utc_now())

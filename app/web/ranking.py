@@ -22,6 +22,7 @@ from app.labeling.queue import (
 )
 from app.labeling.rankings import find_last_submitted, submit_ranking
 from app.labeling.shown import ShownTask, load_shown_task
+from app.labeling.slots import expire_leases, has_expired_leases
 from app.labeling.submissions import CheckedSubmission, Submission
 from app.labeling.view import LAYOUTS, RankingView, get_view, save_time_zone, save_view
 from app.labeling.waiting import (
@@ -58,7 +59,16 @@ class CompletionFields:
     problem: str | None
 
 
-@router.get("/queue")
+def free_expired_leases(database: AppDatabase) -> None:
+    """Before pages that count what is waiting: tasks whose lease ran out wait as well."""
+    with database.read() as session:
+        if not has_expired_leases(session):
+            return
+    with database.write() as session:
+        expire_leases(session)
+
+
+@router.get("/queue", dependencies=[Depends(free_expired_leases)])
 def show_queue(request: Request, session: ReadSession, user: Labeler) -> Response:
     """A labeler's home: what is waiting for them, and what they did today."""
     today = start_of_day(user)
@@ -83,7 +93,7 @@ def lease(project_id: str, session: WriteSession, user: Labeler, settings: AppSe
     )
 
 
-@router.get("/projects/{project_id}/rank")
+@router.get("/projects/{project_id}/rank", dependencies=[Depends(free_expired_leases)])
 def show_current(
     project_id: str, request: Request, session: ReadSession, user: Labeler
 ) -> Response:

@@ -78,7 +78,7 @@ export class RankingView {
     chip.querySelector("[data-chip-letter]").textContent = letter;
     const text = card.querySelector("[data-text]").textContent.replace(/\s+/g, " ").trim();
     chip.querySelector("[data-chip-words]").textContent = text.slice(0, 90);
-    const names = { up: `Move ${letter} up`, down: `Move ${letter} down`, tie: `Tie ${letter} with the one above`, show: `Show ${letter}` };
+    const names = { up: `Move ${letter} up`, down: `Move ${letter} down`, tie: `Tie ${letter} with the one above` };
     Object.entries(names).forEach(([action, name]) => {
       const button = chip.querySelector(`[data-action="${action}"]`);
       button.setAttribute("aria-label", name);

@@ -10,6 +10,7 @@ import { RankingView } from "./rank-view.js";
 
 const RETRY_SUBMIT_MILLISECONDS = 4000;
 const UNDO_LIMIT = 200;
+const HEADER_PIXELS = 56;
 
 const said = document.getElementById("rank-said");
 const keys = document.querySelector("[data-keys]");
@@ -43,9 +44,11 @@ class Task {
     this.#render();
     this.#describeSaid();
     makeScrollable(form);
+    this.#remindOfPrompt();
   }
 
   disconnect() {
+    this.reading.disconnect();
     clearInterval(this.renewal);
     clearTimeout(this.retry);
     this.time.stop();
@@ -170,6 +173,7 @@ class Task {
     if (!button) return;
     const id = button.closest("[data-completion]")?.dataset.completion;
     if (button.matches("[data-undo]")) this.undo();
+    else if (button.matches("[data-to-prompt]")) this.#showPrompt();
     else if (button.matches("[data-full]")) toggleFull(button);
     else if (button.dataset.rank) {
       const rank = Number(button.dataset.rank);
@@ -238,6 +242,7 @@ class Task {
       handle: "[data-handle]",
       draggable: "li",
       animation: 0,
+      invertSwap: true,
       forceFallback: true,
       fallbackOnBody: true,
       fallbackTolerance: 3,
@@ -258,6 +263,21 @@ class Task {
         ? this.#change(id, () => this.model.remove(id))
         : this.#change(id, () => this.model.drop(id, newDraggableIndex));
     if (!dropped) this.#render();
+  }
+
+  /** While the prompt is out of sight, its last turn stands beside the completions. */
+  #remindOfPrompt() {
+    const reminder = this.form.querySelector("[data-reminder]");
+    const options = { rootMargin: `-${HEADER_PIXELS}px 0px 0px 0px` };
+    this.reading = new IntersectionObserver(([{ isIntersecting }]) => {
+      reminder.hidden = isIntersecting;
+    }, options);
+    this.reading.observe(this.form.querySelector(".turn-last"));
+  }
+
+  #showPrompt() {
+    window.scrollTo(0, 0);
+    this.form.querySelector("[data-task-title]").focus({ preventScroll: true });
   }
 
   /** What this browser kept when the connection was lost, back into the form and to the server. */

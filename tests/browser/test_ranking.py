@@ -1,0 +1,425 @@
+"""The ranking page, by every way of ranking."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from sqlalchemy import select
+
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Completion,
+    Project,
+    Ranking,
+    RankingEntry,
+    User,
+    utc_now,
+)
+from tests.browser.conftest import DESKTOP, PHONE
+from tests.labeling.factory import make_project, make_tasks
+
+TEXTS = ("Plain **words**.", "```python\nprint('code')\n```", "$x^2$ and <b>tags</b>")
+LONG = tuple(f"{word} " * 400 for word in ("alpha", "beta", "gamma"))
+CONVERSATION = [
+    {"role": "user", "content": "Hello?"},
+    {"role": "assistant", "content": "Hello. " * 200},
+    {"role": "user", "content": "And now?"},
+]
+
+
+@pytest.fixture
+def seed(live_server) -> Callable[..., str]:
+    """`seed(tasks=2, texts=…)` makes a project with open tasks; its id."""
+
+    def make(*, tasks: int = 2, texts: tuple[str, ...] = TEXTS, **options) -> str:
+        with live_server.database.write() as session:
+            project = make_project(session)
+            project.guidelines = "# What counts\n\nPrefer what **helps**."
+            for task in make_tasks(session, project, tasks, texts=texts, **options):
+                for completion in session.scalars(
+                    select(Completion).where(Completion.task_id == task.id)
+                ):
+                    completion.model_label = f"secret-policy-{completion.position}"
+                    completion.finish_reason = "secret-reason"
+            return project.id
+
+    return make
+
+
+@pytest.fixture
+def task_page(page_as, seed) -> Page:
+    """A labeler on the first of two tasks with three completions."""
+    seed()
+    page = page_as("labeler")
+    start(page)
+    return page
+
+
+@pytest.fixture
+def stored(live_server) -> Callable[[], list[dict[str, int]]]:
+    """Every current ranking, oldest first, as ranks by letter."""
+
+    def read() -> list[dict[str, int]]:
+        with live_server.database.read() as session:
+            rankings = session.scalars(
+                select(Ranking).where(Ranking.current).order_by(Ranking.created_at)
+            ).all()
+            return [
+                {
+                    "ABCDEFGHI"[ranking.shown_order.index(entry.completion_id)]: entry.rank
+                    for entry in session.scalars(
+                        select(RankingEntry).where(RankingEntry.ranking_id == ranking.id)
+                    )
+                }
+                for ranking in rankings
+            ]
+
+    return read
+
+
+def start(page: Page) -> None:
+    page.goto("/queue")
+    page.get_by_role("button", name="Start ranking").click()
+    page.wait_for_url(re.compile("/assignments/"))
+
+
+def card(page: Page, letter: str) -> Locator:
+    return page.locator(f'article[data-letter="{letter}"]')
+
+
+def order(page: Page) -> list[str]:
+    """The placed list, as "rank letter"."""
+    return page.locator("[data-placed] > li").evaluate_all(
+        """chips => chips.map((chip) => chip.querySelector("[data-chip-rank]").textContent
+           + " " + chip.querySelector("[data-chip-letter]").textContent)"""
+    )
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def submit_by_button(page: Page) -> None:
+    address = page.url
+    page.locator("[data-submit]").click()
+    page.wait_for_url(lambda url: url != address)
+
+
+def wait_saved(page: Page) -> None:
+    expect(page.locator("[data-status]")).to_have_text("Draft saved")
+
+
+def test_ranking_by_keys_alone(task_page, stored):
+    address = task_page.url
+    press(task_page, "ArrowDown", "2", "ArrowDown", "1", "ArrowDown", "3")
+    assert order(task_page) == ["1 B", "2 A", "3 C"]
+    press(task_page, "Enter")
+    task_page.wait_for_url(lambda url: url != address and "/assignments/" in url)
+    assert stored() == [{"A": 2, "B": 1, "C": 3}]
+
+
+def test_letters_place_best_to_worst(task_page, stored):
+    press(task_page, "c", "a", "b", "Enter")
+    expect(task_page.locator("[data-placed] > li")).to_have_count(0)
+    assert stored() == [{"A": 2, "B": 3, "C": 1}]
+
+
+def test_keys_move_tie_remove_and_undo(task_page):
+    press(task_page, "a", "b", "c")
+    assert order(task_page) == ["1 A", "2 B", "3 C"]
+    press(task_page, "Shift+ArrowUp")
+    assert order(task_page) == ["1 A", "2 C", "3 B"]
+    press(task_page, "Alt+ArrowDown")
+    assert order(task_page) == ["1 A", "2 B", "3 C"]
+    press(task_page, "t")
+    assert order(task_page) == ["1 A", "2 B", "2 C"]
+    press(task_page, "t")
+    assert order(task_page) == ["1 A", "2 B", "3 C"]
+    press(task_page, "0")
+    assert order(task_page) == ["1 A", "2 B"]
+    press(task_page, "u")
+    assert order(task_page) == ["1 A", "2 B", "3 C"]
+    press(task_page, *"uuuuu")
+    assert order(task_page) == ["1 A", "2 B"]
+
+
+def test_ranking_by_the_buttons_on_the_cards_and_in_the_list(task_page, stored):
+    card(task_page, "A").get_by_role("button", name="Rank 1").click()
+    card(task_page, "B").get_by_role("button", name="Rank 2").click()
+    card(task_page, "C").get_by_role("button", name="Rank 3").click()
+    task_page.get_by_role("button", name="Move C up").click()
+    assert order(task_page) == ["1 A", "2 C", "3 B"]
+    task_page.get_by_role("button", name="Tie C with the one above").click()
+    assert order(task_page) == ["1 A", "1 C", "2 B"]
+    submit_by_button(task_page)
+    assert stored() == [{"A": 1, "B": 2, "C": 1}]
+
+
+def test_ranking_by_dragging(task_page, stored):
+    drag(task_page, "B", task_page.locator("[data-placed]"))
+    assert order(task_page) == ["1 B"]
+    for letter in "AC":
+        drag(task_page, letter, task_page.locator("[data-placed] > li").last, below=True)
+    assert order(task_page) == ["1 B", "2 A", "3 C"]
+    drag(task_page, "C", task_page.locator("[data-placed] > li").first)
+    assert order(task_page) == ["1 C", "2 B", "3 A"]
+    submit_by_button(task_page)
+    assert stored() == [{"A": 3, "B": 2, "C": 1}]
+
+
+def drag(page: Page, letter: str, target: Locator, *, below: bool = False) -> None:
+    chip = page.locator("li.chip").filter(has=page.get_by_text(letter, exact=True))
+    start_box = chip.locator("[data-handle]").bounding_box()
+    end_box = target.bounding_box()
+    page.mouse.move(start_box["x"] + 6, start_box["y"] + start_box["height"] / 2)
+    page.mouse.down()
+    end_y = end_box["y"] + (end_box["height"] - 3 if below else 3)
+    for share in (0.2, 0.6, 0.9, 1, 1):
+        page.mouse.move(
+            start_box["x"] + 12,
+            start_box["y"] + (end_y - start_box["y"]) * share,
+            steps=4,
+        )
+    page.mouse.up()
+
+
+def test_ranking_by_selects_without_javascript(page_as, seed, stored):
+    seed()
+    page = page_as("labeler", java_script_enabled=False)
+    start(page)
+    first = page.url
+    page.locator("select").nth(0).select_option("2")
+    page.get_by_role("button", name="Submit").click()
+    assert page.get_by_role("alert").is_visible()
+    assert page.locator("select").nth(0).input_value() == "2"
+    assert page.locator("select").nth(1).get_attribute("aria-invalid") == "true"
+    assert stored() == []
+    page.locator("select").nth(1).select_option("1")
+    page.locator("select").nth(2).select_option("2")
+    page.get_by_role("button", name="Submit").click()
+    assert stored() == [{"A": 2, "B": 1, "C": 2}]
+    assert "/assignments/" in page.url
+    assert page.url != first
+    page.get_by_role("button", name="Three side by side").click()
+    assert page.locator("form[data-ranking]").get_attribute("data-layout") == "three"
+
+
+def test_nothing_is_placed_and_nothing_can_be_sent_until_the_person_placed_all(task_page, stored):
+    button = task_page.locator("[data-submit]")
+    expect(button).to_be_disabled()
+    expect(button).to_have_text("3 left to place")
+    press(task_page, "Enter")
+    press(task_page, "a", "b")
+    expect(button).to_have_text("1 left to place")
+    press(task_page, "Enter")
+    expect(task_page.locator("#rank-said")).to_have_text("1 not placed yet: C.")
+    assert stored() == []
+    press(task_page, "c")
+    expect(button).to_be_enabled()
+
+
+def test_the_next_task_comes_without_a_page_load(task_page):
+    task_page.evaluate("window.survives = true")
+    first = task_page.url
+    press(task_page, "a", "b", "c", "Enter")
+    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
+    expect(task_page.locator("#prompt-title")).to_be_focused()
+    expect(task_page.locator("#rank-said")).to_have_text("Next task. 3 completions.")
+    press(task_page, "a", "b", "c", "Enter")
+    expect(task_page.get_by_role("heading", name="Nothing is waiting")).to_be_focused()
+    assert task_page.evaluate("window.survives")
+    assert re.search(r"/projects/\w+/rank$", task_page.url)
+
+
+def test_a_draft_is_restored_after_a_reload_and_on_another_device(page_as, seed, make_person):
+    seed(tasks=1)
+    person = make_person()
+    page = page_as(user=person)
+    start(page)
+    press(page, "b", "a", "t")
+    card(page, "A").get_by_text("Rate and flag").click()
+    card(page, "A").get_by_label("6", exact=True).check()
+    card(page, "A").get_by_label("Unsafe").check()
+    page.get_by_text("Comment", exact=True).click()
+    page.get_by_label("Comment on this ranking").fill("close call")
+    wait_saved(page)
+    for again in (page, page_as(user=person)):
+        again.goto(page.url)
+        assert order(again) == ["1 A", "1 B"]
+        expect(card(again, "A").get_by_label("6", exact=True)).to_be_checked()
+        expect(card(again, "A").get_by_label("Unsafe")).to_be_checked()
+        expect(again.get_by_label("Comment on this ranking")).to_have_value("close call")
+
+
+def test_a_lost_connection_is_said_and_loses_nothing(task_page):
+    task_page.route("**/draft", lambda route: route.abort())
+    press(task_page, "c", "a")
+    expect(task_page.locator("[data-status]")).to_contain_text("Not saved")
+    task_page.reload()
+    assert order(task_page) == ["1 C", "2 A"]
+    expect(task_page.locator("[data-status]")).to_contain_text("Not saved")
+    task_page.unroute("**/draft")
+    wait_saved(task_page)
+
+
+def test_a_submission_without_connection_is_sent_again(task_page, stored):
+    task_page.route("**/ranking", lambda route: route.abort())
+    first = task_page.url
+    press(task_page, "a", "b", "c", "Enter")
+    expect(task_page.locator("[data-status]")).to_contain_text("Not submitted")
+    task_page.unroute("**/ranking")
+    task_page.wait_for_url(lambda url: url != first)
+    assert stored() == [{"A": 1, "B": 2, "C": 3}]
+
+
+def test_the_last_ranking_can_be_edited_and_the_earlier_one_is_kept(task_page, stored, live_server):
+    press(task_page, "a", "b", "c", "Enter")
+    task_page.get_by_role("link", name="Edit my last ranking").click()
+    expect(task_page.locator("[data-submit]")).to_have_text("Save changes")
+    assert order(task_page) == ["1 A", "2 B", "3 C"]
+    press(task_page, "c", "1", "a", "3", "Enter")
+    task_page.wait_for_url(re.compile("/assignments/"))
+    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
+    assert stored() == [{"A": 3, "B": 2, "C": 1}]
+    with live_server.database.read() as session:
+        assert session.scalars(select(Ranking.revision).order_by(Ranking.revision)).all() == [1, 2]
+
+
+def test_skipping_needs_a_reason_and_brings_the_next_task(task_page, live_server):
+    first = task_page.url
+    press(task_page, "s")
+    task_page.get_by_label("I do not know enough about this").check()
+    task_page.get_by_placeholder("Details").fill("chemistry")
+    task_page.get_by_role("button", name="Skip and go on").click()
+    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
+    with live_server.database.read() as session:
+        reason = session.scalar(
+            select(Assignment.skip_reason).where(Assignment.state == AssignmentState.SKIPPED)
+        )
+        assert reason == "not_my_field: chemistry"
+
+
+def test_active_time_is_measured_and_sent(task_page, live_server):
+    task_page.wait_for_timeout(400)
+    press(task_page, "a", "b", "c", "Enter")
+    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
+    with live_server.database.read() as session:
+        assert 300 < session.scalars(select(Ranking.active_ms)).one() < 20_000
+
+
+def test_nothing_on_the_page_reveals_who_wrote_what(task_page):
+    sent = task_page.request.get(task_page.url).text() + task_page.content()
+    assert "secret-policy" not in sent
+    assert "secret-reason" not in sent
+
+
+def test_a_lease_that_went_to_others_is_said(page_as, seed, live_server):
+    seed(tasks=1)
+    slow, quick = page_as("labeler"), page_as("labeler")
+    start(slow)
+    slow.wait_for_load_state("networkidle")
+    with live_server.database.write() as session:
+        session.query(Assignment).update({"lease_expires_at": utc_now().replace(year=2020)})
+    start(quick)
+    press(slow, "a", "b", "c")
+    expect(slow.locator("[data-lease-lost]")).to_be_visible()
+    press(slow, "Enter")
+    expect(slow.get_by_text("This task is no longer yours.")).to_be_visible()
+    assert order(slow) == ["1 A", "2 B", "3 C"]
+
+
+def test_typing_a_comment_ranks_nothing(task_page):
+    task_page.get_by_text("Comment", exact=True).click()
+    task_page.get_by_label("Comment on this ranking").press_sequentially("abc 123 t?")
+    assert order(task_page) == []
+    expect(task_page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_a_sheet_lists_the_keys_and_guidelines_are_one_key_away(task_page, live_server):
+    press(task_page, "?")
+    expect(task_page.get_by_role("dialog")).to_contain_text("Tie with the one above")
+    press(task_page, "Escape", "r")
+    expect(task_page.locator("[data-guidelines]")).not_to_have_attribute("open", "")
+    task_page.wait_for_load_state("networkidle")
+    with live_server.database.read() as session:
+        assert session.scalars(select(User.preferences)).one()["guidelines"] == "closed"
+
+
+def test_the_layout_is_remembered(task_page):
+    with task_page.expect_response("**/ranking-view"):
+        task_page.get_by_role("button", name="One below the other").click()
+    left = [card(task_page, letter).bounding_box()["x"] for letter in "AB"]
+    assert left[0] == left[1]
+    task_page.reload()
+    pressed = task_page.get_by_role("button", name="One below the other")
+    expect(pressed).to_have_attribute("aria-pressed", "true")
+
+
+def swipe(page: Page, start: Locator, distance: float) -> None:
+    """Put a finger on something and draw it up (negative) or down."""
+    client = page.context.new_cdp_session(page)
+    box = start.bounding_box()
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    for part in range(1, 13):
+        moved = {**point, "y": point["y"] + distance * part / 12}
+        client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [moved]})
+        page.wait_for_timeout(16)
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_scrolling_a_phone_never_ranks_and_the_handle_drags(page_as, seed):
+    seed(tasks=1, texts=LONG)
+    page = page_as("labeler", viewport=PHONE, has_touch=True, is_mobile=True)
+    start(page)
+    first = page.locator("[data-tray] > li").first
+    first.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    swipe(page, first.locator(".chip-words"), 240)
+    page.wait_for_function("before => scrollY < before - 100", arg=before)
+    assert order(page) == []
+    last = page.locator("[data-tray] > li").last
+    last.scroll_into_view_if_needed()
+    top = page.locator("[data-placed]").bounding_box()["y"]
+    swipe(page, last.locator("[data-handle]"), top + 10 - last.bounding_box()["y"])
+    assert order(page) == ["1 C"]
+
+
+@pytest.mark.parametrize(
+    ("theme", "size"), [("light", "desktop"), ("dark", "desktop"), ("light", "narrow")]
+)
+def test_the_labelers_pages_pass_the_accessibility_check(page_as, seed, axe, theme, size):
+    # Narrow and so high that nothing lies half under the submit bar, which axe would call small.
+    viewport = DESKTOP if size == "desktop" else {"width": 320, "height": 3000}
+    seed(tasks=1, texts=(*(LONG if size == "desktop" else TEXTS), TEXTS[1]), messages=CONVERSATION)
+    page = page_as("labeler", theme=theme, viewport=viewport)
+    page.goto("/queue")
+    assert axe(page) == []
+    start(page)
+    assert axe(page) == []
+    press(page, "a", "b", "t", "s")
+    card(page, "A").get_by_text("Rate and flag").click()
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    press(page, "?")
+    assert axe(page) == []
+    press(page, "Escape")
+    page.evaluate("document.activeElement.blur()")
+    press(page, "c", "d", "Enter")
+    expect(page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
+    assert axe(page) == []
+    page.get_by_role("link", name="Edit my last ranking").click()
+    assert axe(page) == []
+
+
+def test_an_empty_queue_says_why(page_as, live_server):
+    page = page_as("labeler")
+    page.goto("/queue")
+    expect(page.get_by_text("No project is open to you")).to_be_visible()
+    with live_server.database.write() as session:
+        session.add(Project(name="Fresh"))
+    page.reload()
+    expect(page.get_by_text("No round has been started yet.")).to_be_visible()
