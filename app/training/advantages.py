@@ -23,14 +23,43 @@ class RewardScale:
     std: float
 
     @classmethod
-    def of(cls, scores: Tensor) -> "RewardScale":
-        """The scale of these scores, [B]; scores that are all alike are only shifted."""
-        std = scores.std().item() if len(scores) > 1 else 0.0
+    def of(cls, scores: Tensor, completions_per_prompt: int = 1) -> "RewardScale":
+        """The scale of these scores, [B]; scores that are all alike are only shifted.
+
+        With several completions of each prompt, which stand beside each other in `scores`, the
+        deviation is that within a prompt: a pairwise-trained reward model says nothing about the
+        difference between two prompts, and a policy cannot choose its prompt.
+        """
+        groups = scores.view(
+            -1, completions_per_prompt if completions_per_prompt > 1 else len(scores)
+        )
+        std = groups.var(dim=1).mean().sqrt().item() if groups.shape[1] > 1 else 0.0
         return cls(scores.mean().item(), std if std > 1e-6 else 1.0)
 
     def normalize(self, scores: Tensor) -> Tensor:
         """Scores in standard deviations from the starting policy's mean, [B]."""
         return (scores - self.mean) / self.std
+
+
+def leave_one_out(scores: Tensor, completions_per_prompt: int) -> Tensor:
+    """Each score minus the mean score of the other completions of its prompt.
+
+    s_i − 1/(n−1) · sum_{j≠i} s_j
+
+    Ahmadian et al. 2024, equation 4 (RLOO). What is subtracted does not depend on the completion
+    itself, so that the expected gradient stays the same, and the value head has not to learn first
+    how hard each prompt is: with the starter models three quarters of the scores' variance lie
+    between prompts.
+
+    Args:
+        scores: [B] float, the completions of one prompt beside each other.
+        completions_per_prompt: n; with 1 the scores come back as they are.
+    """
+    if completions_per_prompt == 1:
+        return scores
+    groups = scores.view(-1, completions_per_prompt)
+    others = (groups.sum(dim=1, keepdim=True) - groups) / (completions_per_prompt - 1)
+    return (groups - others).view(-1)
 
 
 def token_rewards(

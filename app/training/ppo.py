@@ -2,7 +2,8 @@
 
     measure the starting policy on held-out prompts
     for each iteration:
-        rollout     one completion y of each prompt x, its score s = RM(x, y), logπ, logπ_ref, V
+        rollout     n completions y of each prompt x, scores s = RM(x, y), logπ, logπ_ref, V
+        scores      s ← s in units of the starting policy, less the mean of x's other completions
         rewards     r_t = −β·(logπ − logπ_ref)(t), plus s at the last token
         advantages  A = whiten(GAE(r, V)),  R = GAE + V
         for each epoch, for each minibatch:
@@ -28,6 +29,7 @@ from app.inference.formatting import encode_prompt
 from app.training.advantages import (
     RewardScale,
     gae,
+    leave_one_out,
     masked_whiten,
     penalize_unfinished,
     token_rewards,
@@ -163,11 +165,12 @@ def tune_policy(
                 temperature=config.temperature,
                 max_new_tokens=config.max_new_tokens,
                 seed=derive_seed(config.seed, "rollout", iteration),
+                completions_per_prompt=config.completions_per_prompt,
             )
         except TrainingError as error:
             raise TrainingError(f"Iteration {iteration}: {error}") from error
         if scale is None:
-            scale = RewardScale.of(rollout.scores)
+            scale = RewardScale.of(rollout.scores, config.completions_per_prompt)
             report.log(f"Scores of the starting policy: {scale.mean:.3f} ± {scale.std:.3f}.")
 
         report.check_cancelled()
@@ -176,8 +179,9 @@ def tune_policy(
             scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
         )
         update_started = time.monotonic()
+        relative = leave_one_out(scores, config.completions_per_prompt)
         losses = update_policy(
-            policy, optimizer, rollout, scores, kl_coef, config, iteration, report
+            policy, optimizer, rollout, relative, kl_coef, config, iteration, report
         )
         controller.update(rollout.kl.mean().item())
         report.metrics(
@@ -224,7 +228,7 @@ def update_policy(
     """All epochs of clipped updates on one rollout; the losses are means over the minibatches.
 
     Args:
-        scores: [B] float, what each completion is worth, normalised and penalised.
+        scores: [B] float, what each completion is worth: normalised, penalised, relative.
         kl_coef: β of the per-token KL penalty.
 
     Raises:

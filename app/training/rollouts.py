@@ -38,7 +38,9 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion of each prompt; tensors [B, C] float32 on the tokens, [B] on completions.
+    """Completions of prompts; tensors [B, C] float32 on the tokens, [B] on completions.
+
+    `prompts` has an entry for each completion; those of one prompt stand beside each other.
 
     `logprobs` are those the tokens were drawn with, `ref_logprobs` the reference's, both at the
     sampling temperature, and 0 like `values` where `completion_mask` is False. `scores` are the
@@ -76,8 +78,9 @@ def collect_rollout(
     temperature: float,
     max_new_tokens: int,
     seed: int,
+    completions_per_prompt: int = 1,
 ) -> Rollout:
-    """Sample one completion of each prompt, score it, and look at it with all three models.
+    """Sample completions of each prompt, score them, and look at them with all three models.
 
     The logprobs come from the sampler, which computes them exactly; only the reference and the
     value head need a pass of their own. The reward model reads text, so that its tokenizer may be
@@ -104,12 +107,15 @@ def collect_rollout(
         policy.model,
         prompt_ids.to(policy.device),
         prompt_mask.to(policy.device),
-        1,
+        completions_per_prompt,
         SamplingOptions(
             temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop_token_ids=stops
         ),
         on_step=watch,
     )
+    prompts = [prompt for prompt in prompts for _ in range(completions_per_prompt)]
+    prompt_ids = prompt_ids.repeat_interleave(completions_per_prompt, dim=0)
+    prompt_mask = prompt_mask.repeat_interleave(completions_per_prompt, dim=0)
     tokens, mask = generated.tokens.cpu(), generated.completion_mask.cpu()
     logprobs = generated.logprobs.cpu()
     texts = [

@@ -7,6 +7,7 @@ import torch
 from app.training.advantages import (
     RewardScale,
     gae,
+    leave_one_out,
     masked_whiten,
     penalize_unfinished,
     token_rewards,
@@ -113,3 +114,16 @@ def test_scores_are_measured_in_deviations_of_the_starting_policy():
     assert scale.normalize(torch.tensor([4.0])).item() == pytest.approx(math.sqrt(2))
     assert RewardScale.of(torch.tensor([5.0, 5.0])) == RewardScale(5.0, 1.0)
     assert RewardScale.of(torch.tensor([5.0])) == RewardScale(5.0, 1.0)
+
+
+def test_with_several_completions_the_deviation_is_that_within_a_prompt():
+    # Prompts worth 0 and 100, completions ±1 around them: unbiased variance 2 within each.
+    scale = RewardScale.of(torch.tensor([-1.0, 1.0, 99.0, 101.0]), 2)
+    assert scale == RewardScale(50.0, pytest.approx(math.sqrt(2)))
+
+
+def test_a_score_is_compared_with_the_other_completions_of_its_prompt():
+    # (1, 2, 6): the others' means are 4, 3.5 and 1.5. A constant for the prompt changes nothing.
+    scores = torch.tensor([1.0, 2.0, 6.0, 11.0, 12.0, 16.0])
+    assert leave_one_out(scores, 3).tolist() == [-3.0, -1.5, 4.5, -3.0, -1.5, 4.5]
+    assert leave_one_out(scores, 1) is scores

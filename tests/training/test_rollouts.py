@@ -67,6 +67,26 @@ def test_scores_belong_to_their_prompts_and_completions(parts):
     assert rollout.scores.tolist() == expected
 
 
+def test_completions_of_one_prompt_stand_beside_each_other(parts):
+    tokenizer, policy = parts
+    rollout = collect_rollout(
+        policy,
+        tokenizer,
+        lowercase_share,
+        make_prompts(3),
+        RecordingReport(),
+        temperature=0.8,
+        max_new_tokens=9,
+        seed=1,
+        completions_per_prompt=2,
+    )
+    assert [prompt.id for prompt in rollout.prompts] == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert torch.equal(rollout.sequences.prompt_ids[0::2], rollout.sequences.prompt_ids[1::2])
+    assert rollout.texts[0] != rollout.texts[1]
+    # Against the reference, which is still the policy: each row meets its own prompt.
+    torch.testing.assert_close(rollout.kl, torch.zeros(6), atol=1e-4, rtol=0)
+
+
 def test_the_kl_grows_when_the_policy_leaves_the_reference(tmp_path):
     parts = load_policy(make_policy(tmp_path), None, 0)
     disturb(parts[1])
