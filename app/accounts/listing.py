@@ -35,7 +35,7 @@ def list_people(session: Session) -> list[Person]:
         .where(Ranking.current, Ranking.user_id.is_not(None))
         .group_by(Ranking.user_id)
     )
-    rankings = dict(ranking_counts.tuples().all())
+    rankings = dict(ranking_counts.all())
     open_links = session.execute(
         select(AccountLink.user_id, AccountLink.expires_at).where(
             AccountLink.user_id.is_not(None),
@@ -43,7 +43,7 @@ def list_people(session: Session) -> list[Person]:
             AccountLink.expires_at > utc_now(),
         )
     )
-    invitations = dict(open_links.tuples().all())
+    invitations = dict(open_links.all())
     query = select(User).order_by(User.simulation_rule.is_not(None), User.created_at, User.id)
     return [
         Person(user, rankings.get(user.id, 0), invitations.get(user.id))

@@ -112,7 +112,7 @@ def get_user(session: Session, user_id: str) -> User:
 def find_emails(session: Session, user_ids: Sequence[str]) -> dict[str, str]:
     """Addresses by id; ids that are nobody's are left out."""
     rows = session.execute(select(User.id, User.email).where(User.id.in_(set(user_ids))))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def find_user_by_email(session: Session, email: str) -> User | None:

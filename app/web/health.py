@@ -79,7 +79,7 @@ def metrics(request: Request, session: ReadSession) -> Response:
 def count_jobs(session: Session) -> dict[str, int]:
     """Jobs by state, with zero for states nothing is in."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
-    return {state.value: 0 for state in JobState} | dict(rows.tuples().all())
+    return {state.value: 0 for state in JobState} | dict(rows.all())
 
 
 def count_rankings(session: Session) -> dict[str, int]:
@@ -87,4 +87,4 @@ def count_rankings(session: Session) -> dict[str, int]:
     rows = session.execute(
         select(Ranking.source, func.count()).where(Ranking.current).group_by(Ranking.source)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
