@@ -86,7 +86,7 @@ def worker() -> None:
     """Take jobs from the queue and run them."""
     from app.jobs.worker import run_worker
 
-    run_worker(load_settings())
+    raise typer.Exit(run_worker(load_settings()))
 
 
 def inference() -> None:

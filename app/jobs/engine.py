@@ -11,6 +11,7 @@ taken care of here and in the worker:
   the version is pinned.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ class Engine:
     def __init__(self, settings: Settings, steps: JobSteps, *, worker_id: str) -> None:
         self._worker_id = worker_id
         self._slots = settings.worker_slots
+        logging.getLogger("dbos").setLevel(logging.WARNING)
         config: DBOSConfig = {
             "name": "podium",
             "application_version": APPLICATION_VERSION,
