@@ -112,6 +112,7 @@ def make_completions(run_dir: Path, report: Report, api_keys: Mapping[str, str])
     timeout = httpx.Timeout(inputs["timeout_seconds"], connect=PROBE_TIMEOUT_SECONDS)
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
     report.log(f"Asking for {progress.wanted - progress.made} completions, {IN_FLIGHT} at a time.")
+    report.progress(progress.fraction, "Waiting for the first completions; a model loads first")
 
     def ask(http: httpx.Client, item: Item) -> Answer:
         if item.policy in away:

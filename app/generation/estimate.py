@@ -13,10 +13,10 @@ FEWEST_TIMED = 8
 """Completions a job must have made for its speed to say something."""
 
 
-def seconds_per_token(session: Session) -> float:
+def measured_seconds_per_token(session: Session) -> float | None:
     """Seconds that the latest generation jobs took for each token they were allowed.
 
-    Before there is one that succeeded here, the starter policy's speed on a small machine.
+    None before there is one that succeeded here.
     """
     jobs = session.scalars(
         select(Job)
@@ -33,4 +33,4 @@ def seconds_per_token(session: Session) -> float:
             continue
         seconds += run.get("seconds", 0.0)
         tokens += made * round_.sampling.get("max_new_tokens", 0)
-    return seconds / tokens if tokens else SECONDS_PER_TOKEN
+    return seconds / tokens if tokens else None

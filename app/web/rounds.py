@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, ReadSession, Researcher, WriteSession
 from app.errors import AppError
-from app.generation.estimate import seconds_per_token
+from app.generation.estimate import SECONDS_PER_TOKEN, measured_seconds_per_token
 from app.jobs.service import find_job, is_worker_alive
 from app.models import (
     Job,
@@ -89,6 +89,8 @@ class Estimate:
     completions: int
     rankings: int
     seconds: float
+    measured: bool
+    """By earlier rounds here, and not by the starter policy elsewhere."""
 
 
 @router.get("/projects/{project_id}/rounds")
@@ -293,11 +295,13 @@ def _estimate(session: Session, project: Project, values: Mapping[str, str]) -> 
     completions = prompts * min(numbers["completions_per_prompt"], MOST_COMPLETIONS)
     tokens = read_sampling(values).get("max_new_tokens", 0)
     tokens = tokens if isinstance(tokens, int) else 0
+    measured = measured_seconds_per_token(session)
     return Estimate(
         prompts=prompts,
         completions=completions,
         rankings=prompts * min(numbers["labelers_per_task"], MOST_LABELERS),
-        seconds=completions * tokens * seconds_per_token(session),
+        seconds=completions * tokens * (measured or SECONDS_PER_TOKEN),
+        measured=measured is not None,
     )
 
 
