@@ -12,6 +12,7 @@ from app.errors import AppError
 from app.jobs.kind import JobKind
 from app.jobs.run import failure_reason, load_kinds
 from app.jobs.run_directory import (
+    EVENTS_FILE,
     JOB_FILE,
     LOG_FILE,
     RunOutcome,
@@ -62,15 +63,19 @@ class JobSteps:
                 record_state(session, job)
             job.worker_id = self._worker_id
             job.stage = "Preparing"
-        with self._database.write() as session:
-            job = lock_job(session, job_id)
-            self._export_inputs(session, job)
+        self._export(job_id)
         return True
+
+    def _export(self, job_id: str) -> None:
+        with self._database.write() as session:
+            self._export_inputs(session, lock_job(session, job_id))
 
     def _export_inputs(self, session: Session, job: Job) -> None:
         kind = self._kind(job)
         run_dir = run_directory(self._settings, job.id)
         run_dir.mkdir(parents=True, exist_ok=True)
+        if not (run_dir / EVENTS_FILE).exists():
+            job.events_offset = 0
         config = parse_config(kind.config_type, job.config)
         kind.export_inputs(session, job, config, run_dir, self._settings)
         write_json(
@@ -88,6 +93,9 @@ class JobSteps:
         """Run the heavy part in a child; gives back `{state, reason}`."""
         if self._stopping.is_set():
             raise WorkerStopping(f"job {job_id} was not started")
+        if not (run_directory(self._settings, job_id) / JOB_FILE).exists():
+            # Another host began this attempt on a disk of its own: begin again here.
+            self._export(job_id)
         with self._database.read() as session:
             kind = self._kind(session.get_one(Job, job_id))
         supervision = Supervision(

@@ -198,7 +198,7 @@ def child_environment(environment: Mapping[str, str], settings: Settings) -> dic
     """The child's environment: its share of the processor, and no way to the database.
 
     Passive waiting costs a little on an idle machine, and keeps two busy processes from slowing
-    each other down four times (`docs/decisions/0009-a-child-dies-with-its-worker.md`).
+    each other down four times (`docs/decisions/0010-a-child-dies-with-its-worker.md`).
     """
     threads = str(settings.training_threads)
     return {

@@ -180,3 +180,23 @@ def test_a_failure_keeps_one_line_of_reason_and_can_be_resumed(
     assert by_kind["samples"][0]["rows"][0]["completion"] == "10\N{REPLACEMENT CHARACTER}"
     assert any("broken was not a finite number" in note["text"] for note in by_kind["note"])
     assert metric_steps(database, job_id, "broken") == []
+
+
+def test_a_job_whose_run_directory_is_on_another_disk_begins_again(
+    database: Database,
+    settings: Settings,
+    workers: WorkerProcesses,
+    start_counting: Start,
+    wait_for: Wait,
+) -> None:
+    worker = workers.start()
+    job_id = start_counting(steps=60, delay_seconds=0.05)
+    wait_for(job_id, lambda job: job.progress > 0.1)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    run_dir = run_directory(settings, job_id)
+    run_dir.rename(run_dir.with_name("elsewhere"))
+    workers.start()
+    job = wait_for(job_id, ended)
+    assert (job.state, job.reason) == (JobState.SUCCEEDED, None)
+    assert_counted_once(database, run_dir, job_id, 60)
