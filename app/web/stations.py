@@ -57,14 +57,6 @@ NEXT_STATION = {
     NextStep.COMPARE_POLICY: "next-round",
 }
 
-PPO_VALUES = {
-    JobState.QUEUED: "Queued",
-    JobState.RUNNING: "Tuning",
-    JobState.SUCCEEDED: "Finished",
-    JobState.FAILED: "Failed",
-    JobState.CANCELLED: "Cancelled",
-}
-
 
 def build_stations(state: LoopState, project_id: str, user: User) -> list[Station]:
     """The eight stations in the order of the loop; one of them carries the next button."""
@@ -82,12 +74,30 @@ def build_stations(state: LoopState, project_id: str, user: User) -> list[Statio
     key = NEXT_STATION[state.next_step]
     action = next_action(state, base)
     allowed = user.role == Role.ADMIN or state.next_step == NextStep.RANK
+    if user.role != Role.ADMIN:
+        stations = [_without_admin_links(station) for station in stations]
     return [
         replace(station, is_next=True, action=action if allowed else None)
         if station.key == key
         else station
         for station in stations
     ]
+
+
+def _without_admin_links(station: Station) -> Station:
+    """The same station for a researcher, who may not open jobs, people or the form of a round."""
+
+    def closed(url: str) -> bool:
+        return url.startswith(("/jobs/", "/people")) or url.endswith("/rounds/new")
+
+    return replace(
+        station,
+        links=tuple(link for link in station.links if not closed(link.url)),
+        notes=tuple(
+            replace(note, url=None) if note.url and closed(note.url) else note
+            for note in station.notes
+        ),
+    )
 
 
 def _job_notes(job: JobProgress | None) -> tuple[Note, ...]:
@@ -304,7 +314,7 @@ def _ppo(state: LoopState, base: str, user: User) -> Station:
     return replace(
         station,
         tone=_tone(state, "ppo", done=job.state == JobState.SUCCEEDED),
-        value=PPO_VALUES[job.state],
+        value="Tuning" if job.state == JobState.RUNNING else job.state.capitalize(),
         notes=_job_notes(job),
         job=job if job.active else None,
         links=tuple(links),

@@ -255,6 +255,33 @@ def test_a_researcher_sees_the_loop_without_an_admins_buttons(
     assert f"/projects/{project.id}/settings" not in page
 
 
+def test_every_link_of_the_loop_may_be_followed_by_whoever_sees_it(
+    app: FastAPI, admin_client: TestClient, researcher_client: TestClient, project: Project
+) -> None:
+    with app.state.database.write() as session:
+        add_model(session, "v0")
+        prompts = add_prompts(session, project, 2)
+        tasks = add_round(session, project, prompts, ["v0"])
+        add_ranking(session, tasks[0], [2, 1])
+        add_model(session, "rm1", kind="reward_model", project_id=project.id)
+        add_job(session, project, "reward_model", "failed", reason="out of memory")
+        add_model(
+            session,
+            "v1",
+            project_id=project.id,
+            kind="policy",
+            parent_id="v0",
+            reward_model_id="rm1",
+        )
+        for task in add_round(session, project, prompts, ["v0", "v1"]):
+            add_ranking(session, task, [2, 1])
+    for client in (admin_client, researcher_client):
+        page = client.get(f"/projects/{project.id}").text
+        urls = {unescape(url) for url in re.findall(r'<a [^>]*href="(/[^"]+)"', page)}
+        assert f"/projects/{project.id}/pairs" in urls
+        assert {url: client.get(url).status_code for url in urls} == dict.fromkeys(urls, 200)
+
+
 def test_settings_change_name_guidelines_and_members_together(
     app: FastAPI,
     admin_client: TestClient,
