@@ -24,12 +24,14 @@ def create(
     name: Annotated[str, typer.Option(help="What pages call the person.")] = "",
 ) -> None:
     """Create an account; the password comes from standard input, or is made up and printed once."""
+    from app.accounts.audit import record
     from app.accounts.users import create_user
 
     given = "" if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     password = given or secrets.token_urlsafe(12)
     with open_database(load_settings()) as database, database.write() as session:
-        create_user(session, email=email, role=role, name=name, password=password)
+        user = create_user(session, email=email, role=role, name=name, password=password)
+        record(session, None, "user.create", "user", user.id, email=user.email, role=role)
     typer.echo(f"created {role} {email}", err=True)
     if not given:
         typer.echo(f"password (shown once): {password}")
@@ -51,8 +53,11 @@ def create_api_token(
     name: Annotated[str, typer.Option(help="What the token is for.")] = "command line",
 ) -> None:
     """Create an API token of a person and print it alone; it is stored hashed only."""
+    from app.accounts.audit import record
     from app.accounts.tokens import create_token
 
     with open_database(load_settings()) as database, database.write() as session:
-        token = create_token(session, get_user_by_email(session, email), name)
+        user = get_user_by_email(session, email)
+        token = create_token(session, user, name)
+        record(session, None, "token.create", "user", user.id, name=name)
     typer.echo(token)
