@@ -18,6 +18,7 @@ from app.dependencies import (
     WriteSession,
 )
 from app.errors import AppError, Invalid
+from app.labeling.queue import return_leases
 from app.models import Role, User
 from app.settings import Settings
 from app.web.templating import redirect, redirect_with_message, render
@@ -123,9 +124,12 @@ def start_session(
 
 @router.post("/sign-out")
 def sign_out(request: Request, session: WriteSession) -> Response:
-    """End this browser's session; doing it twice does no harm."""
+    """End this browser's session and give the person's tasks back, drafts kept; doing it twice
+    does no harm."""
     token = request.cookies.get(sessions.SESSION_COOKIE)
-    if token:
+    found = sessions.find_session(session, token) if token else None
+    if token and found:
+        return_leases(session, found[1])
         sessions.end_session(session, token)
     response = redirect_with_message("/sign-in", "You are signed out.")
     response.delete_cookie(sessions.SESSION_COOKIE)

@@ -23,6 +23,7 @@ function say(words) {
 class Task {
   constructor(form) {
     this.form = form;
+    form.dataset.ready = "";
     this.view = new RankingView(form);
     this.ids = [...this.view.cards.keys()];
     this.history = [];

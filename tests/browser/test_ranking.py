@@ -375,14 +375,14 @@ def test_scrolling_a_phone_never_ranks_and_the_handle_drags(page_as, seed):
     seed(tasks=1, texts=LONG)
     page = page_as("labeler", viewport=PHONE, has_touch=True, is_mobile=True)
     start(page)
-    first = page.locator("[data-tray] > li").first
-    first.scroll_into_view_if_needed()
+    first, last = (page.locator("[data-tray] > li").nth(place) for place in (0, 2))
+    first.evaluate("chip => chip.scrollIntoView({block: 'center'})")
     before = page.evaluate("scrollY")
     swipe(page, first.locator(".chip-words"), 240)
     page.wait_for_function("before => scrollY < before - 100", arg=before)
     assert order(page) == []
-    last = page.locator("[data-tray] > li").last
-    last.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # until the page has come to rest
+    last.evaluate("chip => chip.scrollIntoView({block: 'center'})")
     top = page.locator("[data-placed]").bounding_box()["y"]
     swipe(page, last.locator("[data-handle]"), top + 10 - last.bounding_box()["y"])
     assert order(page) == ["1 C"]
