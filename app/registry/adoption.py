@@ -1,7 +1,10 @@
 """Taking the model that a job made into the registry: its files, its row, its lineage."""
 
 import errno
+import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,27 @@ from sqlalchemy.orm import Session
 
 from app.models import Job, Model, ModelKind, ModelSource
 from app.registry.service import free_id, stored_location
-from app.registry.weights import read_weights
+from app.registry.weights import Weights, read_weights
 from app.settings import Settings
 
 MODEL_DIR = "model"
 """Where in its run directory a training job leaves the model."""
 CLAIM_FILE = "model_id"
+WEIGHTS_FILE = "weights.json"
+"""What the run read from the weights, so that no transaction is held while they are hashed."""
+
+
+def note_weights(run_dir: Path, folders: Mapping[str, Path]) -> None:
+    """Hash and count the weights of these folders, for whoever imports the run's outputs."""
+    noted = {name: asdict(read_weights(folder)) for name, folder in folders.items()}
+    (run_dir / WEIGHTS_FILE).write_text(json.dumps(noted), "utf-8")
+
+
+def noted_weights(run_dir: Path, name: str, folder: Path) -> Weights:
+    """What `note_weights` found, or finds now where nobody noted it."""
+    path = run_dir / WEIGHTS_FILE
+    noted = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return Weights(**noted[name]) if name in noted else read_weights(folder)
 
 
 def adopt_model(
@@ -40,7 +58,7 @@ def adopt_model(
     target = settings.models_dir / model_id
     if (run_dir / MODEL_DIR).is_dir():
         _move_folder(run_dir / MODEL_DIR, target)
-    weights = read_weights(target)
+    weights = noted_weights(run_dir, MODEL_DIR, target)
     model = Model(
         id=model_id,
         name=model_id,

@@ -13,7 +13,7 @@ from app.errors import Invalid, NotFound, Unavailable
 from app.inference.catalogue import ModelFiles
 from app.inference.starters import STARTERS, StarterError, ensure_starter
 from app.models import Model, ModelKind, ModelSource, User, utc_now
-from app.registry.weights import Weights, read_weights
+from app.registry.weights import Weights
 from app.settings import Settings
 
 LONGEST_ID = 80
@@ -234,11 +234,9 @@ def resolve_files(files: ModelFiles) -> Path:
     return folder
 
 
-def record_weights(settings: Settings, model: Model) -> None:
-    """Note size, parameters and hash of a starter once its files are here."""
-    folder = find_folder(settings, model)
-    if model.sha256 is None and folder is not None:
-        weights = read_weights(folder)
+def record_weights(model: Model, weights: Weights) -> None:
+    """Note size, parameters and hash of a model whose files were not here when it was added."""
+    if model.sha256 is None:
         model.size_bytes = weights.size_bytes
         model.parameters = weights.parameters
         model.sha256 = weights.sha256

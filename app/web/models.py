@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -25,7 +26,7 @@ from app.registry.service import (
     list_models,
     restore_model,
 )
-from app.registry.weights import FolderFile, list_files
+from app.registry.weights import FolderFile, count_parameters, list_files, weight_files
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
 from app.web.job_results import Figure, list_figures
@@ -240,6 +241,7 @@ def _render_model(
             "calibration": plain.get("calibration") or [],
             "samples": _pair_samples(model.metrics.get("samples")),
             "folder": folder,
+            "parameters": model.parameters or _count_parameters(folder),
             "files": files,
             "trial": trial,
             "values": {"n": "4", **sampling_defaults(), **trial.values},
@@ -247,6 +249,16 @@ def _render_model(
         },
         status_code=trial.error.status if trial.error else 200,
     )
+
+
+def _count_parameters(folder: Path | None) -> int | None:
+    """By the headers of the weights, which is quick; None where they are not here or broken."""
+    if folder is None:
+        return None
+    try:
+        return sum(count_parameters(path) for path in weight_files(folder))
+    except Invalid:
+        return None
 
 
 def _render_register(

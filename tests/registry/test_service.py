@@ -11,6 +11,7 @@ from app.registry.lineage import get_lineage, learned_from_simulated
 from app.registry.service import (
     create_model,
     ensure_starters,
+    find_folder,
     free_id,
     get_model,
     list_models,
@@ -152,11 +153,10 @@ def test_files_that_are_gone_are_named_with_the_way_out(data: Settings) -> None:
 
 def test_a_starter_is_made_when_first_needed(data: Settings) -> None:
     starter = Model(id="minilm-l6", kind="encoder", source="starter")
-    record_weights(data, starter)
-    assert starter.sha256 is None
+    assert find_folder(data, starter) is None
     folder = resolve_model(data, starter)
-    assert folder == data.models_dir / "minilm-l6"
-    record_weights(data, starter)
+    assert find_folder(data, starter) == folder == data.models_dir / "minilm-l6"
+    record_weights(starter, read_weights(folder))
     assert starter.parameters is not None
     assert 22_000_000 < starter.parameters < 23_000_000
     assert starter.sha256 == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

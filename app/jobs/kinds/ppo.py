@@ -17,7 +17,7 @@ from app.jobs.kind import JobKind, Report
 from app.jobs.kinds.reward_model import held_out_prompts
 from app.jobs.run_directory import write_json
 from app.models import Job, ModelKind, Prompt, Snapshot
-from app.registry.adoption import adopt_model
+from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
 from app.registry.lineage import learned_from_simulated
 from app.registry.service import (
     find_folder,
@@ -124,6 +124,7 @@ def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
     policy = resolve_files(ModelFiles(**inputs["policy"]))
     reward_model = resolve_files(ModelFiles(**inputs["reward_model"]))
     result = train_policy(config, policy, reward_model, train, held_out, run_dir, report)
+    note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})
     write_json(run_dir / RESULT_FILE, {"before": result.before, "after": result.after})
 
 
@@ -134,7 +135,8 @@ def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings
     reward_model = get_model(session, job.config["reward_model"])
     snapshot_id = reward_model.snapshot_id
     snapshot = session.get(Snapshot, snapshot_id) if snapshot_id else None
-    record_weights(settings, parent)
+    if (folder := find_folder(settings, parent)) is not None:
+        record_weights(parent, noted_weights(run_dir, parent.id, folder))
     figures = {moment: _figures(result[moment]) for moment in ("before", "after")}
     samples = {moment: result[moment].get("samples", []) for moment in ("before", "after")}
     kept = {moment: rows[:SAMPLES_KEPT] for moment, rows in samples.items()}

@@ -14,9 +14,10 @@ from app.jobs.run_directory import write_json
 from app.models import Job, ModelKind, Project, Snapshot, User
 from app.preferences.queries import PairFilters, count_pairs
 from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
-from app.registry.adoption import adopt_model
+from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
 from app.registry.lineage import learned_from_simulated
 from app.registry.service import (
+    find_folder,
     get_model,
     model_files,
     record_weights,
@@ -107,6 +108,7 @@ def run(run_dir: Path, config: RewardModelConfig, report: Report) -> None:
     _, held_out = split_tasks(tasks, config.eval_fraction, config.seed)
     prompts = sorted({task.prompt_id for task in held_out})
     write_json(result.model_dir / HELD_OUT_FILE, prompts)
+    note_weights(run_dir, {MODEL_DIR: result.model_dir, config.backbone: backbone})
     write_json(run_dir / RESULT_FILE, {"metrics": result.metrics})
 
 
@@ -115,7 +117,8 @@ def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings
     metrics = json.loads((run_dir / RESULT_FILE).read_text("utf-8"))["metrics"]
     backbone = get_model(session, job.config["backbone"])
     snapshot = session.get_one(Snapshot, job.config["snapshot_id"])
-    record_weights(settings, backbone)
+    if (folder := find_folder(settings, backbone)) is not None:
+        record_weights(backbone, noted_weights(run_dir, backbone.id, folder))
     model = adopt_model(
         session,
         settings,
