@@ -414,5 +414,11 @@ document.addEventListener("htmx:after:swap", ({ detail }) => {
   say(current ? `Next task. ${current.ids.length} completions.` : (title?.textContent ?? ""));
 });
 
+// Going back is a page load: the task of then may look quite different by now.
+document.addEventListener("htmx:before:history:restore", (event) => {
+  event.preventDefault();
+  window.location.reload();
+});
+
 bindKeys(() => current);
 connect();

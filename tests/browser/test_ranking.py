@@ -234,6 +234,18 @@ def test_the_next_task_comes_without_a_page_load(task_page):
     assert re.search(r"/projects/\w+/rank$", task_page.url)
 
 
+def test_going_back_shows_the_ranking_to_edit(task_page, stored):
+    first = task_page.url
+    press(task_page, "a", "b", "c", "Enter")
+    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
+    task_page.go_back()
+    expect(task_page.locator("[data-submit]")).to_have_text("Save changes")
+    expect(task_page.locator("form[data-ready]")).to_be_visible()
+    press(task_page, "c", "Shift+ArrowUp", "Enter")
+    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
+    assert stored() == [{"A": 1, "B": 3, "C": 2}]
+
+
 def test_a_draft_is_restored_after_a_reload_and_on_another_device(page_as, seed, make_person):
     seed(tasks=1)
     person = make_person()
