@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Select, case, func, select
+from sqlalchemy.orm import Session
 
 from app.jobs.service import is_worker_alive
 from app.models import (
@@ -23,7 +23,6 @@ from app.models import (
     ModelKind,
     Prompt,
     Ranking,
-    RankingEntry,
     RankingSource,
     Role,
     Round,
@@ -35,6 +34,7 @@ from app.models import (
     utc_now,
 )
 from app.projects.comparison import Comparison, find_newest_comparison, ranking_counts
+from app.projects.pair_counts import count_loop_pairs
 
 LOOP_JOB_KINDS = ("generation", "reward_model", "ppo")
 
@@ -250,22 +250,6 @@ def _count_rankings(session: Session, project_id: str) -> tuple[int, int, int]:
         ).where(Ranking.project_id == project_id, ranking_counts())
     ).one()
     return int(row[0]), int(row[1]), int(row[2])
-
-
-def count_loop_pairs(session: Session, project_id: str) -> int:
-    """Preferred-first pairs of all current rankings, those of two identical texts left out."""
-    better, worse = aliased(RankingEntry), aliased(RankingEntry)
-    chosen, rejected = aliased(Completion), aliased(Completion)
-    return _count(
-        session,
-        select(func.count())
-        .select_from(Ranking)
-        .join(better, better.ranking_id == Ranking.id)
-        .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
-        .join(chosen, chosen.id == better.completion_id)
-        .join(rejected, and_(rejected.id == worse.completion_id, rejected.text != chosen.text))
-        .where(Ranking.project_id == project_id, ranking_counts()),
-    )
 
 
 def count_missing_rankings(session: Session, project_id: str) -> int:
