@@ -5,6 +5,7 @@ import Sortable from "../vendor/sortable/sortable.esm.js";
 import { Draft } from "./rank-draft.js";
 import { bindKeys } from "./rank-keys.js";
 import { RankingModel } from "./rank-model.js";
+import { makeScrollable, toggleFull } from "./rank-text.js";
 import { ActiveTime } from "./rank-time.js";
 import { RankingView } from "./rank-view.js";
 
@@ -332,35 +333,6 @@ class Task {
     this.status.dataset.state = state;
     this.status.textContent = words;
   }
-}
-
-// ---- Texts that are longer than their card, and what scrolls inside them ----
-
-const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => updateFull(target)));
-
-function makeScrollable(form) {
-  form.querySelectorAll("article [data-text]").forEach((text) => sizes.observe(text));
-  form.querySelectorAll(".markdown :is(pre, table, .math)").forEach((wide) => {
-    if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
-  });
-  const conversation = form.querySelector("[data-conversation]");
-  const last = conversation?.querySelector(".turn-last");
-  if (last && last !== conversation.firstElementChild) {
-    conversation.scrollTop = Math.min(last.offsetTop - conversation.offsetTop - 8, conversation.scrollHeight);
-  }
-}
-
-function updateFull(text) {
-  const button = text.parentElement.querySelector("[data-full]");
-  if (button.getAttribute("aria-expanded") === "true") return;
-  button.hidden = text.scrollHeight <= text.clientHeight + 1;
-}
-
-function toggleFull(button) {
-  const full = button.getAttribute("aria-expanded") !== "true";
-  button.setAttribute("aria-expanded", String(full));
-  button.querySelector("span").textContent = full ? "Show less" : "Show in full";
-  button.closest("article").classList.toggle("is-full", full);
 }
 
 // ---- The page ----
