@@ -1,7 +1,7 @@
 from sqlalchemy import event
 
 from app.db import Database
-from app.models import Ranking, utc_now
+from app.models import Ranking, Task, utc_now
 from app.preferences.queries import count_pairs
 from app.projects.pair_counts import count_loop_pairs
 from tests.projects.loop_states import (
@@ -35,19 +35,19 @@ def test_the_count_stays_right_as_rankings_come_change_and_go(database: Database
 
     assert both() == 0
     with database.write() as session:
-        first = add_ranking(session, session.merge(tasks[0]), [2, 1, 3])
+        first = add_ranking(session, session.get_one(Task, tasks[0].id), [2, 1, 3])
     assert both() == 3
     assert both() == 3
     with database.write() as session:
-        add_ranking(session, session.merge(tasks[1]), [1, 1, 2])
+        add_ranking(session, session.get_one(Task, tasks[1].id), [1, 1, 2])
     assert both() == 5
     with database.write() as session:
         session.get_one(Ranking, first.id).current = False
         session.flush()
-        edited = add_ranking(session, session.merge(tasks[0]), [1, 1, 1], revision=2)
+        edited = add_ranking(session, session.get_one(Task, tasks[0].id), [1, 1, 1], revision=2)
     assert both() == 2
     with database.write() as session:
-        other = add_ranking(session, session.merge(tasks[2]), [1, 2, 3])
+        other = add_ranking(session, session.get_one(Task, tasks[2].id), [1, 2, 3])
         session.get_one(Ranking, edited.id).revoked_at = utc_now()
     assert both() == 5
     with database.write() as session:

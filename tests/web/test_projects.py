@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from app.models import AuditEvent, Membership, Project, User
+from app.models import AuditEvent, Job, Membership, Project, Task, User
 from tests.projects.loop_states import (
     add_job,
     add_model,
@@ -126,13 +126,13 @@ def test_every_state_of_the_loop_has_exactly_one_primary_button(
     assert button() == (f"{base}/rank", "Rank completions")
     with database.write() as session:
         for task in tasks:
-            add_ranking(session, session.merge(task), [2, 1])
+            add_ranking(session, session.get_one(Task, task.id), [2, 1])
     assert button() == (f"{base}/jobs/new?kind=reward_model", "Train a reward model")
     with database.write() as session:
         job = add_job(session, project, "reward_model", "running")
     assert button() == (f"/jobs/{job.id}", "Watch it learn")
     with database.write() as session:
-        session.merge(job).state = "succeeded"
+        session.get_one(Job, job.id).state = "succeeded"
         add_model(session, "rm1", kind="reward_model", project_id=project.id)
     assert button() == (f"{base}/jobs/new?kind=ppo&reward_model=rm1", "Tune the policy")
     with database.write() as session:
@@ -230,8 +230,8 @@ def test_polling_is_quick_beside_a_job_gentle_while_people_rank_and_stops(
         job = add_job(session, project, "generation", "running")
     assert trigger() == "every 3s, refresh"
     with database.write() as session:
-        session.merge(job).state = "succeeded"
-        add_ranking(session, session.merge(task), [1, 2])
+        session.get_one(Job, job.id).state = "succeeded"
+        add_ranking(session, session.get_one(Task, task.id), [1, 2])
     assert trigger() is None
 
 
