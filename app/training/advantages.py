@@ -48,8 +48,8 @@ def leave_one_out(scores: Tensor, completions_per_prompt: int) -> Tensor:
 
     Ahmadian et al. 2024, equation 4 (RLOO). What is subtracted does not depend on the completion
     itself, so that the expected gradient stays the same, and the value head has not to learn first
-    how hard each prompt is: with the starter models three quarters of the scores' variance lie
-    between prompts.
+    how hard each prompt is (with the starter models most of the scores' variance was between
+    prompts).
 
     Args:
         scores: [B] float, the completions of one prompt beside each other.
