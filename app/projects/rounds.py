@@ -152,12 +152,14 @@ def retry_round(session: Session, user: User | None, round_: Round) -> Job:
     _refuse_active_job(session, round_)
     if round_.kind != RoundKind.GENERATED or round_.state == RoundState.CLOSED:
         raise Conflict("Only an open round of generated completions can be completed.")
-    reopened = session.execute(
-        update(Task)
-        .where(Task.id.in_(_short_tasks(round_)))
-        .values(state=TaskState.PENDING, problem=None)
-    )
-    if not reopened.rowcount:
+    missing = list(session.scalars(_short_tasks(round_)))
+    for start in range(0, len(missing), TASKS_PER_INSERT):
+        session.execute(
+            update(Task)
+            .where(Task.id.in_(missing[start : start + TASKS_PER_INSERT]))
+            .values(state=TaskState.PENDING, problem=None)
+        )
+    if not missing:
         raise Conflict("Every task has its completions already.", code="nothing_missing")
     round_.state = RoundState.GENERATING
     record(session, user, "round.retry", "round", round_.id)

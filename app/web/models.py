@@ -29,7 +29,7 @@ from app.registry.service import (
 from app.registry.weights import FolderFile, count_parameters, list_files, weight_files
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
-from app.web.job_results import Figure, list_figures
+from app.web.job_results import list_figures
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.templating import redirect_with_message, render
 
@@ -217,13 +217,13 @@ def _render_model(
 ) -> HTMLResponse:
     project = session.get(Project, model.project_id) if model.project_id else None
     before, after = model.metrics.get("before"), model.metrics.get("after")
-    compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {
         name: value for name, value in model.metrics.items() if name not in ("before", "after")
     }
+    compared = isinstance(before, Mapping) and isinstance(after, Mapping)
+    figures = list_figures(after or {}, before) if compared else list_figures(plain)
     folder = find_folder(settings, model)
     files: list[FolderFile] = list_files(folder) if folder else []
-    figures: list[Figure] = list_figures(after, before) if compared else list_figures(plain)
     return render(
         request,
         "models/page.html",
