@@ -198,6 +198,38 @@ def test_completions_appear_while_the_run_goes_on_and_are_never_stored_twice(
     assert texts(database, round_) == first
 
 
+def test_a_long_file_is_taken_in_by_pieces_and_wholly_at_the_end(
+    sqlite_database: Database, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "IMPORT_BYTES", 300)
+    with running(obedient) as server:
+        round_ = start_round(sqlite_database, server.url, prompts=5, completions_per_prompt=2)
+        export(sqlite_database, round_, run_dir)
+        make_completions(run_dir, Recorder(), {})
+    finished = run_dir / asking.FINISHED_FILE
+    finished.rename(run_dir / "not-finished-yet")
+    first = take_in(sqlite_database, round_, run_dir)["completions"]
+    assert 0 < first < 10, "one piece a transaction while the job runs"
+    (run_dir / "not-finished-yet").rename(finished)
+    assert take_in(sqlite_database, round_, run_dir)["completions"] == 10
+
+
+def test_half_a_task_is_not_stored_twice(sqlite_database: Database, run_dir: Path) -> None:
+    with running(obedient) as gone:
+        pass
+    with running(obedient) as server:
+        round_ = start_round(
+            sqlite_database, server.url, second_url=gone.url, completions_per_prompt=4
+        )
+        export(sqlite_database, round_, run_dir)
+        make_completions(run_dir, Recorder(), {})
+    (run_dir / asking.FINISHED_FILE).unlink()
+    assert take_in(sqlite_database, round_, run_dir)["completions"] == 6
+    with sqlite_database.write() as session:
+        session.get_one(Round, round_.id).completions_offset = 0
+    assert take_in(sqlite_database, round_, run_dir)["completions"] == 6
+
+
 def test_a_killed_run_goes_on_with_what_is_missing(
     sqlite_database: Database, run_dir: Path
 ) -> None:
