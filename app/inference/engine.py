@@ -97,7 +97,7 @@ class Engine:
                         loaded.tokenizer,
                         job.prompt,
                         job.completions,
-                        min(job.max_length, loaded.context_length),
+                        min(job.max_length or loaded.context_length, loaded.context_length),
                         loaded.positive_class,
                     )
                 )

@@ -124,12 +124,17 @@ def _cached(name: str, reason: Exception) -> Path:
 
 
 def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most tokens the model can take, by its config and its tokenizer."""
+    """The most tokens the model can take, by its config and its tokenizer.
+
+    A reward model trained here says in `podium_max_length` where its training cut its texts;
+    scoring cuts there too, or the same completion would score differently in PPO and over REST.
+    """
     config = model.config
     positions = getattr(config, "max_position_embeddings", None) or getattr(
         config, "n_positions", None
     )
-    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit]
+    trained = getattr(config, "podium_max_length", None)
+    limits = [limit for limit in (positions, trained, tokenizer.model_max_length) if limit]
     # A tokenizer that knows no limit says 10^30.
     limits = [limit for limit in limits if limit < 10**9]
     return int(min(limits, default=UNKNOWN_CONTEXT))

@@ -151,11 +151,14 @@ class GenerationJob(Job[Generation]):
 
 @dataclass(kw_only=True, eq=False)
 class ScoreJob(Job[list[Score]]):
-    """Completions of one prompt, to be scored by a reward model in at most `max_length` tokens."""
+    """Completions of one prompt, to be scored by a reward model in at most `max_length` tokens.
+
+    None means as many as the model was trained with.
+    """
 
     prompt: ChatPrompt | str
     completions: Sequence[str]
-    max_length: int = 512
+    max_length: int | None = None
 
 
 @dataclass(kw_only=True, eq=False)

@@ -150,8 +150,12 @@ class ScoreBody(Body):
 
     prompt: Text | Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
     completions: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
-    max_length: int = Field(
-        512, ge=16, le=8192, description="Tokens of prompt and completion; the prompt is cut first."
+    max_length: int | None = Field(
+        None,
+        ge=16,
+        le=8192,
+        description="Tokens of prompt and completion, the prompt cut first; by default the length "
+        "the reward model was trained with.",
     )
 
     def as_prompt(self) -> str | list[dict[str, str]]:

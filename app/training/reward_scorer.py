@@ -8,8 +8,6 @@ from app.inference.scoring import score_pairs
 from app.training.report import TrainingError
 from app.training.rollouts import Prompt, Scorer
 
-DEFAULT_MAX_LENGTH = 512
-
 
 def load_scorer(reward_model_dir: Path) -> Scorer:
     """The reward model of a folder, with its own tokenizer, as a function of texts.
@@ -23,13 +21,11 @@ def load_scorer(reward_model_dir: Path) -> Scorer:
         loaded = load_model(reward_model_dir, "reward_model")
     except ModelUnavailable as error:
         raise TrainingError(f"Cannot load the reward model: {error}") from error
-    trained_length = getattr(loaded.model.config, "podium_max_length", DEFAULT_MAX_LENGTH)
-    max_length = min(trained_length, loaded.context_length)
 
     def score(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
         pairs = [(p.messages, text) for p, text in zip(prompts, completions, strict=True)]
         scores = score_pairs(
-            loaded.model, loaded.tokenizer, pairs, max_length, loaded.positive_class
+            loaded.model, loaded.tokenizer, pairs, loaded.context_length, loaded.positive_class
         )
         return [result.reward for result in scores]
 

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -122,3 +123,15 @@ def test_threads_are_set_for_openmp_and_torch(
         assert torch.get_num_threads() == chosen
     finally:
         torch.set_num_threads(before)
+
+
+def test_reward_model_reads_no_further_than_its_training_did(
+    reward_model_dir: Path, tmp_path: Path
+) -> None:
+    for path in reward_model_dir.iterdir():
+        content = path.read_bytes()
+        if path.name == "config.json":
+            content = json.dumps(json.loads(content) | {"podium_max_length": 24}).encode()
+        (tmp_path / path.name).write_bytes(content)
+    assert load_model(reward_model_dir, "reward_model").context_length > 24
+    assert load_model(tmp_path, "reward_model").context_length == 24
