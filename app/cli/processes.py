@@ -1,5 +1,6 @@
 """`podium up | serve | worker | inference | migrate | assets | demo`."""
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -93,6 +94,9 @@ def inference() -> None:
     """Serve the registry's models through the OpenAI-compatible API."""
     import uvicorn
 
+    from app.inference.quiet import QUIET_LIBRARIES
+
+    os.environ.update(QUIET_LIBRARIES)
     from app.inference.server import create_inference_app
     from app.registry.catalogue import DatabaseCatalogue
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.inference.quiet import QUIET_LIBRARIES
 from app.jobs.kind import JobKind
 from app.jobs.relay import Relay, fingerprint
 from app.jobs.run import EXIT_CODES, SUPERVISOR_VARIABLE
@@ -209,6 +210,7 @@ def child_environment(environment: Mapping[str, str], settings: Settings) -> dic
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        **QUIET_LIBRARIES,
         SUPERVISOR_VARIABLE: str(os.getpid()),
     }
 

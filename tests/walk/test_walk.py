@@ -30,9 +30,11 @@ COMPLETIONS = 3
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     app = RunningApp(tmp_path_factory.mktemp("walk") / "data")
-    app.wait_until_ready()
-    yield app
-    app.stop()
+    try:
+        app.wait_until_ready()
+        yield app
+    finally:
+        app.stop()
 
 
 def rank_everything(labeler: httpx.Client, project_id: str) -> int:
