@@ -1,9 +1,10 @@
 """The rule that simulated labelers rank by: pure, documented in docs/simulated-labelers.md.
 
-It prefers a completion that says what it has to say in about thirty words, finishes its last
-sentence, does not repeat itself and stays in plain letters. Longer is better only up to the target
-length, so "the longer one wins" does not explain it. Each labeler has a taste of its own and
-judges with some noise, so that labelers agree often and not always.
+It prefers a completion in plain, short words that takes about twenty-four of them, finishes its
+last sentence, does not repeat itself and stays in ASCII letters. Plain words and length are what a
+small BERT learns from a few dozen tasks, and neither "the longer wins" nor "the shorter wins"
+explains the rule. Each labeler has a taste of its own and judges with some noise, so that labelers
+agree often and not always.
 """
 
 import re
@@ -12,16 +13,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-RULE_NAME = "brief-and-finished"
+RULE_NAME = "brief-and-plain"
 
-TARGET_WORDS = 30
+TARGET_WORDS = 24
 LENGTH_WEIGHT = 1.0
-FINISHED_WEIGHT = 0.9
-VARIETY_WEIGHT = 1.2
+FINISHED_WEIGHT = 0.3
+PLAIN_WEIGHT = 2.0
+VARIETY_WEIGHT = 0.5
 LETTERS_WEIGHT = 0.6
 LIST_WEIGHT = 0.2
-NOISE = 0.12
+NOISE = 0.1
 TIE_MARGIN = 0.06
+PLAIN_LETTERS = 5.0
+"""Mean letters of a word at which wording is neither plain nor heavy."""
 
 SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]*_]*$")
 LIST_LINE = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+\S", re.MULTILINE)
@@ -29,11 +33,13 @@ LIST_LINE = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+\S", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What the rule sees of a completion; each but `words` lies between 0 and 1."""
+    """What the rule sees of a completion; shares lie between 0 and 1."""
 
     words: int
     finished: bool
     """The text ends where a sentence ends."""
+    plainness: float
+    """5 less the mean letters of its words, cut to −1 to 1; 0 without a word of letters."""
     variety: float
     """Share of different bigrams among its lower-case bigrams of words; 1 for fewer than two."""
     letters: float
@@ -58,8 +64,11 @@ def measure_completion(text: str) -> Measures:
     bigrams = list(pairwise(words))
     letters = [character for character in text if character.isalpha()]
     plain = sum(character.isascii() for character in letters)
+    spelled = re.findall(r"[^\W\d_]+", text)
+    length = sum(map(len, spelled)) / len(spelled) if spelled else PLAIN_LETTERS
     return Measures(
         words=len(words),
+        plainness=max(-1.0, min(1.0, PLAIN_LETTERS - length)),
         finished=bool(SENTENCE_END.search(text)),
         variety=len(set(bigrams)) / len(bigrams) if bigrams else 1.0,
         letters=plain / len(letters) if letters else 0.0,
@@ -70,16 +79,18 @@ def measure_completion(text: str) -> Measures:
 def utility(measures: Measures, taste: Taste | None = None) -> float:
     """How much a labeler of this taste likes a completion, before noise.
 
-    u = 1.0·fit + 0.9·finished + 1.2·(2·variety − 1) + 0.6·letters + 0.2·likes_lists·is_list,
-    where fit = 1 − |words − target| / target, at least −1. An empty completion gets −3.
+    u = 1.0·fit + 0.3·finished + 2.0·plainness + 0.5·(2·variety − 1) + 0.6·letters
+        + 0.2·likes_lists·is_list,
+    where fit = 1 − |words − target| / target, at least −1. An empty completion gets −5.
     """
     taste = taste or Taste()
     if measures.words == 0:
-        return -3.0
+        return -5.0
     fit = max(-1.0, 1.0 - abs(measures.words - taste.target_words) / taste.target_words)
     return (
         LENGTH_WEIGHT * fit
         + FINISHED_WEIGHT * measures.finished
+        + PLAIN_WEIGHT * measures.plainness
         + VARIETY_WEIGHT * (2 * measures.variety - 1)
         + LETTERS_WEIGHT * measures.letters
         + LIST_WEIGHT * taste.likes_lists * measures.is_list
@@ -90,7 +101,7 @@ def make_taste(labeler: int, seed: int = 0) -> Taste:
     """The taste of the labeler of this number; the same number and seed give the same taste."""
     random = Random(f"{seed}/{labeler}")  # noqa: S311  # a simulation, nothing secret
     return Taste(
-        target_words=TARGET_WORDS + random.uniform(-5, 5), likes_lists=random.uniform(-1, 1)
+        target_words=TARGET_WORDS + random.uniform(-3, 3), likes_lists=random.uniform(-1, 1)
     )
 
 

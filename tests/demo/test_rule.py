@@ -13,11 +13,15 @@ from app.demo.rule import (
 )
 
 GOOD = (
-    "Leaves hold a green pigment that catches sunlight. In autumn the tree takes it back, and the "
-    "yellow and red that were hidden below it come to light for a while."
+    "A leaf is green as it holds a dye that eats light. In the fall the tree takes it back, and "
+    "the red below can be seen."
 )
-CUT = "Leaves hold a green pigment that catches sunlight. In autumn the tree takes it back, and the"
-LOOPING = " ".join(["The leaves are green and the leaves are green."] * 4)
+CUT = GOOD[:-10]
+HEAVY = (
+    "Chlorophyll concentration decreases substantially throughout autumn, consequently revealing "
+    "underlying carotenoid pigmentation previously obscured."
+)
+LOOPING = " ".join(["The leaf is green and the leaf is green."] * 4)
 RAMBLING = GOOD + " " + " ".join(f"Also consider point number {n} with care." for n in range(20))
 TERSE = "Chemistry."
 
@@ -33,6 +37,9 @@ def test_measures_are_what_they_say() -> None:
     assert measures.finished
     assert measures.variety == pytest.approx(2 / 3)
     assert measures.letters == 1.0
+    assert measures.plainness == 1.0  # 5 − 1 letter a word, cut to 1
+    assert measure_completion("considerable magnitude").plainness == -1.0
+    assert measure_completion("plain enough").plainness == pytest.approx(5 - 11 / 2)
     assert not measures.is_list
     assert measure_completion("été").letters == pytest.approx(1 / 3)
     assert measure_completion("- one\n- two").is_list
@@ -41,21 +48,27 @@ def test_measures_are_what_they_say() -> None:
 
 
 def test_the_utility_is_the_documented_sum() -> None:
-    """15 of 30 words: fit ½; finished 0.9; variety 1 gives 1.2; letters 0.6: 3.2 in all."""
-    text = " ".join(f"w{chr(97 + n)}" for n in range(15)) + "."
-    assert utility(measure_completion(text)) == pytest.approx(0.5 + 0.9 + 1.2 + 0.6)
+    """12 of 24 words: fit ½; finished 0.3; words of 5 letters 0; variety 1 gives 0.5; letters 0.6.
+
+    With words of 4 letters, 2.0 more.
+    """
+    words = [f"wor{chr(97 + n)}" for n in range(12)]
+    text = " ".join(f"{word}s" for word in words) + "."
+    assert utility(measure_completion(text)) == pytest.approx(0.5 + 0.3 + 0.5 + 0.6)
+    shorter = " ".join(words) + "."
+    assert utility(measure_completion(shorter)) == pytest.approx(0.5 + 0.3 + 0.5 + 0.6 + 2.0)
 
 
 def test_a_finished_varied_text_of_the_right_length_beats_every_kind_of_flaw() -> None:
-    for flawed in (CUT, LOOPING, RAMBLING, TERSE, "", "    ", "答え。" * 10):
+    for flawed in (CUT, HEAVY, LOOPING, RAMBLING, TERSE, "", "    ", "答え。" * 10):
         assert value(GOOD) > value(flawed)
 
 
 def test_longer_wins_only_up_to_the_target() -> None:
     def text(words: int) -> str:
-        return " ".join(f"word{n}" for n in range(words)) + "."
+        return " ".join(f"wd{n}" for n in range(words)) + "."
 
-    values = [value(text(n)) for n in (5, 15, TARGET_WORDS, 45, 60)]
+    values = [value(text(n)) for n in (5, 12, TARGET_WORDS, 36, 48)]
     assert values[0] < values[1] < values[2] > values[3] > values[4]
 
 

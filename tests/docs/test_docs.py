@@ -119,6 +119,8 @@ def test_the_rule_of_simulated_labelers_is_documented_with_its_numbers() -> None
         "TARGET_WORDS",
         "LENGTH_WEIGHT",
         "FINISHED_WEIGHT",
+        "PLAIN_WEIGHT",
+        "PLAIN_LETTERS",
         "VARIETY_WEIGHT",
         "LETTERS_WEIGHT",
         "LIST_WEIGHT",
