@@ -1,7 +1,6 @@
 """`podium up | serve | worker | inference | migrate | assets | demo`."""
 
 import os
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +17,6 @@ Port = Annotated[int | None, typer.Option(help="Port the web process listens on.
 Host = Annotated[str | None, typer.Option(help="Address the web process listens on.")]
 
 
-def base_url(settings: Settings) -> str:
-    """The address people open."""
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
-    try:
-        address = ip_address(settings.host)
-    except ValueError:
-        return f"http://{settings.host}:{settings.port}"
-    local = address.is_unspecified or address.is_loopback
-    host = "localhost" if local else settings.host
-    return f"http://{host}:{settings.port}"
-
-
 def prepare(settings: Settings, database: Database) -> list[str]:
     """Register the starter models; the lines that say where Podium is, and how to begin.
 
@@ -42,9 +28,9 @@ def prepare(settings: Settings, database: Database) -> list[str]:
     with database.write() as session:
         ensure_starters(session)
         token = create_setup_link(session)
-    lines = [f"Podium is at {base_url(settings)}"]
+    lines = [f"Podium is at {settings.base_url}"]
     if token:
-        lines.append(f"Create the admin account (works once): {base_url(settings)}/setup/{token}")
+        lines.append(f"Create the admin account (works once): {settings.base_url}/setup/{token}")
     return lines
 
 
