@@ -78,9 +78,9 @@ def test_the_whole_loop_on_real_models(running: RunningApp, tmp_path: Path) -> N
     }
     round_ = admin.post(f"/projects/{project}/rounds", json=round_body).raise_for_status().json()
     wait_for_job(admin, round_["job_id"], 300)
-    counts = admin.get(f"/rounds/{round_['id']}").raise_for_status().json()
-    assert counts["state"] == "open"
-    assert counts["completions"] == len(PROMPTS) * COMPLETIONS
+    made = admin.get(f"/rounds/{round_['id']}").raise_for_status().json()
+    assert made["state"] == "open"
+    assert made["counts"]["completions"] == len(PROMPTS) * COMPLETIONS
 
     # A labeler ranks; rankings become pairs; an outside client reads the export.
     assert rank_everything(labeler, project) == len(PROMPTS)
@@ -150,4 +150,4 @@ def test_the_whole_loop_on_real_models(running: RunningApp, tmp_path: Path) -> N
     round_body["completions_per_prompt"] = 2
     round_ = admin.post(f"/projects/{project}/rounds", json=round_body).raise_for_status().json()
     wait_for_job(admin, round_["job_id"], 300)
-    assert admin.get(f"/rounds/{round_['id']}").json()["completions"] == 4
+    assert admin.get(f"/rounds/{round_['id']}").json()["counts"]["completions"] == 4
