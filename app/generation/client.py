@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+if TYPE_CHECKING:
+    # It takes 60 ms to import, and the web process seldom asks anyone.
+    import httpx
 
 FRUITLESS_ATTEMPTS = 4
 """Requests in a row that may bring nothing before a prompt is given up."""
@@ -104,7 +106,7 @@ class Answer:
 
 
 def complete(
-    http: httpx.Client,
+    http: "httpx.Client",
     endpoint: Endpoint,
     messages: Messages,
     n: int,
@@ -146,7 +148,7 @@ def complete(
 
 
 def request_choices(
-    http: httpx.Client,
+    http: "httpx.Client",
     endpoint: Endpoint,
     messages: Messages,
     n: int,
@@ -173,7 +175,7 @@ def request_choices(
 
 
 def request_json(
-    http: httpx.Client,
+    http: "httpx.Client",
     endpoint: Endpoint,
     method: str,
     path: str,
@@ -184,6 +186,8 @@ def request_json(
     Raises:
         EndpointError: nothing answered in time, or an error status, or no JSON.
     """
+    import httpx
+
     url = endpoint.base_url.rstrip("/") + path
     try:
         response = http.request(method, url, json=body, headers=endpoint.headers)
@@ -211,6 +215,8 @@ def list_served_models(endpoint: Endpoint, *, timeout_seconds: float) -> list[st
     Raises:
         EndpointError: no such list came back.
     """
+    import httpx
+
     with httpx.Client(timeout=timeout_seconds, follow_redirects=True) as http:
         reply = request_json(http, endpoint, "GET", "/v1/models")
     try:
@@ -252,7 +258,7 @@ def _read_choices(reply: Any, n: int) -> list[Choice]:
         raise EndpointError("the answer is not a chat completion", retry=True) from error
 
 
-def _refusal(response: httpx.Response) -> EndpointError:
+def _refusal(response: "httpx.Response") -> EndpointError:
     status = response.status_code
     retry = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in RETRIED_STATUS
     said = _error_message(response)
@@ -265,7 +271,7 @@ def _refusal(response: httpx.Response) -> EndpointError:
     )
 
 
-def _error_message(response: httpx.Response) -> str:
+def _error_message(response: "httpx.Response") -> str:
     try:
         body = response.json()
     except ValueError:

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-
-import httpx
+from typing import TYPE_CHECKING
 
 from app.errors import AppError, Invalid, Unavailable
 from app.generation.client import Choice, Endpoint, EndpointError, Sampling, complete, request_json
 from app.models import Model, ModelKind, ModelSource
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    # It takes 60 ms to import, and the web process seldom asks anyone.
+    import httpx
 
 CONNECT_SECONDS = 5.0
 MOST_COMPLETIONS = 16
@@ -95,7 +98,9 @@ def endpoint_of(settings: Settings, model: Model) -> Endpoint:
     return Endpoint(settings.inference_url.rstrip("/"), model.id)
 
 
-def _client(settings: Settings) -> httpx.Client:
+def _client(settings: Settings) -> "httpx.Client":
+    import httpx
+
     timeout = httpx.Timeout(settings.generation_timeout_seconds, connect=CONNECT_SECONDS)
     return httpx.Client(timeout=timeout)
 

@@ -7,8 +7,6 @@ import os
 import re
 from typing import Any
 
-import httpx
-
 from app.errors import Invalid, Unavailable
 from app.models import ModelKind
 from app.registry.weights import TOKENIZER_FILES, check_architecture
@@ -34,6 +32,8 @@ def look_up_model(hub_id: str, kind: ModelKind) -> None:
     url = f"{hub}/api/models/{hub_id}"
     token = os.environ.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    import httpx
+
     try:
         response = httpx.get(
             url, headers=headers, timeout=LOOKUP_TIMEOUT_SECONDS, follow_redirects=True

@@ -52,9 +52,13 @@ CODE = re.compile(
 )
 
 
-def render_markdown(text: str) -> Markup:
-    """The text as safe HTML, in a fragment without a wrapper of its own."""
-    html = get_parser().render(dollars_for_brackets(text))
+def render_markdown(text: str, *, join_lines: bool = False) -> Markup:
+    """The text as safe HTML, in a fragment without a wrapper of its own.
+
+    A model breaks lines where it means to. `join_lines` is for what people wrote as Markdown
+    source, where a single line break is only a wrapped line.
+    """
+    html = get_parser(line_breaks=not join_lines).render(dollars_for_brackets(text))
     return Markup(get_cleaner().clean(html))  # noqa: S704  # cleaned right here
 
 
@@ -76,10 +80,11 @@ def as_dollars(match: re.Match[str]) -> str:
     return f"${match['inline'].strip()}$"
 
 
-@lru_cache(maxsize=1)
-def get_parser() -> MarkdownIt:
+@lru_cache(maxsize=2)
+def get_parser(*, line_breaks: bool) -> MarkdownIt:
     """CommonMark with tables and strikethrough; raw HTML and images are plain text."""
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": highlight})
+    options = {"html": False, "breaks": line_breaks, "highlight": highlight}
+    parser = MarkdownIt("commonmark", options)
     parser.enable(["table", "strikethrough"]).disable(["image", "html_block", "html_inline"])
     parser.use(
         dollarmath_plugin, renderer=render_math, allow_space=False, double_inline=True,

@@ -140,3 +140,8 @@ def test_long_and_hostile_input_ends_in_time():
     for text in ("[" * 5_000, "*a_" * 5_000, "> " * 3_000 + "x", "$" * 5_000, "`" * 4_999 + "x",
                  "\\[x" * 20_000, "|" * 5_000, "<" * 10_000):  # fmt: skip
         assert render_markdown(text) is not None
+
+
+def test_line_breaks_of_a_model_stay_and_wrapped_lines_of_people_are_joined() -> None:
+    assert "<br" in render_markdown("one\ntwo")
+    assert "<br" not in render_markdown("one\ntwo", join_lines=True)
