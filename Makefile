@@ -48,11 +48,15 @@ lint: setup-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes on two cores: idle compute threads must sleep, not spin.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2 --dist loadfile
+
+# What needs no second process, no browser, no model and no PostgreSQL: under two minutes.
 unit: setup-test
-	$(BIN)/pytest -m 'not model and not browser and not walk'
+	$(PYTEST) -m 'not (model or browser or walk or postgresql or slow)'
 
 test: lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 clean:
 	rm -rf $(VENV) node_modules static/vendor

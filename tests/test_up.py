@@ -11,6 +11,8 @@ import pytest
 
 from tests.running_app import RunningApp
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[RunningApp]:

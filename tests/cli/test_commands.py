@@ -12,6 +12,8 @@ from app.db import Database
 from app.models import Role
 from app.projects.service import create_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
 from app.db import Database
@@ -16,6 +17,8 @@ from app.models import Job, JobEvent, JobMetric, JobState, Worker
 from app.settings import Settings
 from tests.jobs.conftest import WorkerProcesses
 from tests.jobs.counting_kind import is_same_process
+
+pytestmark = pytest.mark.slow
 
 Wait = Callable[[str, Callable[[Job], bool]], Job]
 Start = Callable[..., str]

@@ -107,6 +107,7 @@ def test_plain_tells_where_a_pair_comes_from(database: Database, project_id: str
     assert first["chosen_id"] == told.completions[1].id
 
 
+@pytest.mark.slow
 def test_outside_researcher_can_read_every_export(
     sqlite_database: Database, sqlite_project_id: str, tmp_path: Path
 ) -> None:

@@ -252,6 +252,7 @@ def test_one_line_of_50_mb_is_named_and_never_held(
     assert peak < 25_000_000
 
 
+@pytest.mark.slow
 def test_100_000_rows_import_with_flat_memory(
     sqlite_database: Database, sqlite_project_id: str
 ) -> None:

@@ -62,6 +62,7 @@ def tune(config, policy_dir, run_dir, report=None, score=lowercase_share, prompt
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_reward_rises_and_the_kl_stays_bounded(tmp_path, seed):
     # Completions of 12 bytes. All lowercase and otherwise as the reference would be costs about

@@ -87,6 +87,7 @@ def train(config, backbone_dir, run_dir, report=None, tasks=None):
     )
 
 
+@pytest.mark.slow
 def test_a_reward_model_learns_what_people_prefer(backbone_dir, tmp_path):
     report = RecordingReport()
     result = train(replace(CONFIG, epochs=6), backbone_dir, tmp_path, report, make_tasks(60))
@@ -133,6 +134,7 @@ def test_training_scores_equal_the_servers_whatever_the_batch(kind, request):
             assert rewards[k].item() == pytest.approx(alone.reward, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash_at", [2, 4])
 def test_a_killed_run_goes_on_with_the_same_next_loss(backbone_dir, tmp_path, crash_at):
     whole = RecordingReport()
@@ -173,6 +175,7 @@ def test_several_labelers_rankings_are_all_learned_from(backbone_dir, tmp_path):
     assert metrics["log_loss"] == pytest.approx(entropy, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_gradient_does_not_depend_on_the_grouping(backbone_dir, tmp_path, monkeypatch):
     losses = []
     for limit in (10_000, 1):
@@ -220,6 +223,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert scheduled_rate(1.0, 1, 1) == 1.0
 
 
+@pytest.mark.slow
 def test_ppo_runs_against_a_reward_model_with_another_tokenizer(backbone_dir, tmp_path):
     reward_model = train(CONFIG, backbone_dir, tmp_path / "reward").model_dir
     report = RecordingReport()
