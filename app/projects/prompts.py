@@ -61,6 +61,9 @@ class ParsedPrompt:
 def parse_prompt(values: dict[str, Any]) -> ParsedPrompt:
     """Understand one row; RowError says why it cannot be taken."""
     rest = {key: value for key, value in values.items() if value is not None}
+    empty = [name for name in PROMPT_COLUMNS if name in values]
+    if empty and not any(name in rest for name in PROMPT_COLUMNS):
+        raise RowError(f"{empty[0]} is empty")
     messages, is_chat = _take_messages(rest)
     if contains_nul(rest):
         raise RowError("a NUL character")

@@ -48,7 +48,7 @@ def csv_rows(
         if len(cells) != len(header):
             yield RejectedLine(number, f"{len(cells)} columns where the header has {len(header)}")
             continue
-        values = {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
+        values = {name: cell or None for name, cell in zip(header, cells, strict=True)}
         yield SourceRow(number, values, len(text))
     if header is None:
         check_columns([])

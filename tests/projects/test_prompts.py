@@ -354,3 +354,8 @@ def test_prompts_are_found_by_their_words_whatever_the_letter_case(
         everything = list_prompts(session, project_id, limit=2)
         rest = list_prompts(session, project_id, after_id=everything[-1].id)
         assert [len(everything), len(rest)] == [2, 2]
+
+
+def test_an_empty_cell_is_called_empty(sqlite_database: Database, sqlite_project_id: str) -> None:
+    report = load(sqlite_database, sqlite_project_id, b"text,lang\nWhy?,en\n,de\n", "csv")
+    assert (report.created, report.rejected) == (1, [RejectedLine(3, "text is empty")])
