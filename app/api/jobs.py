@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.accounts.audit import record
+from app.api.paging import Cursor, Limit
 from app.db import Database
 from app.dependencies import Admin, AppDatabase, ReadSession, WriteSession
 from app.jobs import feed, service
@@ -146,8 +147,8 @@ def list_jobs(
     project_id: str | None = None,
     kind: str | None = None,
     state: JobState | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: str | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> JobList:
     """Jobs, newest first."""
     jobs, next_cursor = service.list_jobs(

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.paging import Cursor, Limit, page_of
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher, WriteSession
 from app.errors import Invalid
 from app.generation.client import Sampling
@@ -180,10 +181,13 @@ def list_all(
     kind: ModelKind | None = None,
     project_id: str | None = None,
     include_archived: bool = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> ModelList:
     """Models, the newest first; with a project, those made in it and those that belong to none."""
     models = list_models(session, kind, project_id, include_archived=include_archived)
-    return ModelList(items=[describe(model) for model in models])
+    page, next_cursor = page_of(models, lambda model: model.id, limit, cursor)
+    return ModelList(items=[describe(model) for model in page], next_cursor=next_cursor)
 
 
 @router.post("/models", status_code=201, summary="Register a model made elsewhere")

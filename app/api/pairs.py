@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from app.api.paging import Cursor, Limit
 from app.api.pair_filters import ExportQuery, FiltersIn, FiltersQuery, checked_filters
 from app.db import Database
 from app.dependencies import (
@@ -205,11 +206,8 @@ def list_all(
     project_id: str,
     session: ReadSession,
     user: Researcher,
-    limit: Annotated[int, Query(ge=1, le=200, description="How many items at most.")] = 50,
-    cursor: Annotated[
-        str | None,
-        Query(max_length=64, description="`next_cursor` of the page before; empty for the first."),
-    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> SnapshotList:
     """The project's snapshots, newest first."""
     project = get_project(session, project_id, user)

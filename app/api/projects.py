@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.audit import record
+from app.api.paging import Cursor, Limit
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
 from app.models import Project, Prompt
@@ -25,11 +26,6 @@ router = APIRouter(tags=["projects"])
 NAME_TAKEN: dict[int | str, dict[str, Any]] = {
     409: {"description": "`project_name_taken`: another project has this name."}
 }
-Limit = Annotated[int, Query(ge=1, le=200, description="How many items at most.")]
-Cursor = Annotated[
-    str | None,
-    Query(max_length=64, description="`next_cursor` of the page before; empty for the first."),
-]
 
 
 class ProjectIn(BaseModel):

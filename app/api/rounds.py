@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from app.api.paging import Cursor, Limit, page_of
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.models import Round
 from app.projects.round_counts import RoundCounts, round_counts
@@ -212,10 +213,14 @@ def create(project_id: str, body: RoundIn, session: WriteSession, user: Admin) -
 
 
 @router.get("/projects/{project_id}/rounds", summary="List rounds")
-def list_all(project_id: str, session: ReadSession, user: Admin) -> RoundList:
-    """Every round of the project, the newest first."""
+def list_all(
+    project_id: str, session: ReadSession, user: Admin, limit: Limit = 50, cursor: Cursor = None
+) -> RoundList:
+    """The rounds of the project, the newest first."""
     project = get_project(session, project_id, user)
-    return RoundList(items=[describe(session, item) for item in list_rounds(session, project.id)])
+    rounds = list_rounds(session, project.id)
+    page, next_cursor = page_of(rounds, lambda item: item.id, limit, cursor)
+    return RoundList(items=[describe(session, item) for item in page], next_cursor=next_cursor)
 
 
 @router.post(
