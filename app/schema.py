@@ -1,5 +1,7 @@
 """Migrations: bring a database to the newest schema, on SQLite and on PostgreSQL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +33,40 @@ def upgrade(database: Database, revision: str = "head") -> None:
     """Migrate to `revision` in one transaction; two processes that try at once take turns."""
     from alembic import command
 
-    with database.writer.begin() as connection:
+    with (
+        database.writer.connect() as connection,
+        _foreign_keys_off(connection, database),
+        connection.begin(),
+    ):
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         command.upgrade(alembic_config(connection), revision)
+        if database.is_sqlite:
+            _check_foreign_keys(connection)
+
+
+@contextmanager
+def _foreign_keys_off(connection: Connection, database: Database) -> Iterator[None]:
+    """SQLite changes a table by making it anew, and dropping the old one deletes what cascades.
+
+    The switch has no effect within a transaction, so it is thrown before and after.
+    """
+    if not database.is_sqlite:
+        yield
+        return
+    raw = connection.connection.cursor()
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    """Raise when a migration left a row that points nowhere; the transaction is undone."""
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        raise RuntimeError(f"the migration left {len(broken)} broken references: {broken[:5]}")
 
 
 @cache

@@ -188,6 +188,7 @@ def change(project_id: str, body: ProjectChange, session: WriteSession, user: Ad
     project = get_project(session, project_id, user)
     update_project(
         session,
+        user,
         project,
         name=body.name,
         guidelines=body.guidelines,

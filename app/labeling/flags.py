@@ -1,5 +1,7 @@
 """What a labeler may say of one completion besides its rank."""
 
+from app.models import Project
+
 FLAGS: dict[str, str] = {
     "fails_task": "Fails the task",
     "wrong_facts": "Wrong facts",
@@ -20,3 +22,10 @@ SKIP_REASONS: dict[str, str] = {
     "other": "Something else",
 }
 """Reasons offered on the page; REST takes any text."""
+
+
+def project_flags(project: Project) -> dict[str, str]:
+    """The flags that labelers of this project may set, with the words on their buttons."""
+    if project.flags is None:
+        return FLAGS
+    return {flag["name"]: flag["label"] for flag in project.flags}

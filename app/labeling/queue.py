@@ -253,5 +253,7 @@ def _lease(session: Session, user: User, task: Task, lease_seconds: int) -> Assi
             session.scalars(select(Completion.id).where(Completion.task_id == task.id))
         )
         random.SystemRandom().shuffle(shown_order)
-        assignment = Assignment(task_id=task.id, user_id=user.id, shown_order=shown_order)
+        assignment = Assignment(
+            project_id=task.project_id, task_id=task.id, user_id=user.id, shown_order=shown_order
+        )
     return hold_lease(session, assignment, task, lease_seconds=lease_seconds)

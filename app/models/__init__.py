@@ -12,6 +12,8 @@ from app.models.labeling import (
 )
 from app.models.projects import (
     Completion,
+    Guidelines,
+    LabelerPause,
     Membership,
     Project,
     Prompt,
@@ -19,6 +21,7 @@ from app.models.projects import (
     RoundKind,
     RoundState,
     Task,
+    TaskPurpose,
     TaskState,
 )
 from app.models.registry import (
@@ -38,10 +41,12 @@ __all__ = [
     "Base",
     "BrowserSession",
     "Completion",
+    "Guidelines",
     "Job",
     "JobEvent",
     "JobMetric",
     "JobState",
+    "LabelerPause",
     "Membership",
     "Model",
     "ModelKind",
@@ -58,6 +63,7 @@ __all__ = [
     "Snapshot",
     "SnapshotRanking",
     "Task",
+    "TaskPurpose",
     "TaskState",
     "User",
     "Worker",

@@ -18,20 +18,23 @@ class AssignmentState(StrEnum):
     SKIPPED = "skipped"
     EXPIRED = "expired"
     RETURNED = "returned"
+    REVOKED = "revoked"
 
 
 class Assignment(Base):
     """One labeler's lease on a task.
 
     A live or submitted assignment holds one of the task's `rankings_wanted` slots, numbered from
-    0; the partial unique index makes it impossible to give one slot twice, whatever happens.
-    A labeler has at most one assignment of a task: an expired or returned one may be taken up
-    again (its draft is still there), a skipped or submitted one never.
+    0 (a task that everybody ranks has as many as it needs); the partial unique index makes it
+    impossible to give one slot twice, whatever happens. A labeler has at most one assignment of a
+    task: an expired or returned one may be taken up again (its draft is still there), a skipped,
+    submitted or revoked one never. A repeat, which measures self-consistency, stands beside it and
+    holds no slot.
     """
 
     __tablename__ = "assignment"
     __table_args__ = (
-        UniqueConstraint("task_id", "user_id"),
+        UniqueConstraint("task_id", "user_id", "is_repeat"),
         Index(
             "uq_assignment_task_id_slot",
             "task_id",
@@ -40,19 +43,23 @@ class Assignment(Base):
             sqlite_where=text("slot IS NOT NULL"),
             postgresql_where=text("slot IS NOT NULL"),
         ),
-        Index(None, "user_id", "state"),
+        Index(None, "user_id", "project_id", "state"),
         Index(None, "state", "lease_expires_at"),
         CheckConstraint(
-            "state IN ('leased', 'submitted', 'skipped', 'expired', 'returned')", name="state"
+            "state IN ('leased', 'submitted', 'skipped', 'expired', 'returned', 'revoked')",
+            name="state",
         ),
         CheckConstraint(
-            "(slot IS NOT NULL) = (state IN ('leased', 'submitted'))", name="slot_held"
+            "(slot IS NOT NULL) = (state IN ('leased', 'submitted') AND NOT is_repeat)",
+            name="slot_held",
         ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     task_id: Mapped[str] = mapped_column(ForeignKey("task.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(ForeignKey("user.id"))
+    is_repeat: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(20), default=AssignmentState.LEASED)
     slot: Mapped[int | None]
     shown_order: Mapped[list[str]] = mapped_column(JsonColumn)
@@ -97,6 +104,13 @@ class Ranking(Base):
             sqlite_where=text("current AND NOT is_repeat"),
             postgresql_where=text("current AND NOT is_repeat"),
         ),
+        Index(
+            "uq_ranking_assignment_id_current",
+            "assignment_id",
+            unique=True,
+            sqlite_where=text("assignment_id IS NOT NULL AND current"),
+            postgresql_where=text("assignment_id IS NOT NULL AND current"),
+        ),
         Index(None, "project_id", "id"),
         Index(None, "user_id", "id"),
         CheckConstraint("source IN ('app', 'import', 'simulated')", name="source"),
@@ -120,6 +134,9 @@ class Ranking(Base):
     guidelines_version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     revoked_at: Mapped[datetime | None]
+    """A revoked ranking is kept, shown as such, and gives no pairs."""
+    revoked_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
+    revoke_reason: Mapped[str] = mapped_column(Text, default="")
 
 
 class RankingEntry(Base):

@@ -21,6 +21,7 @@ from app.models.base import Base, Id, JsonColumn, new_id, opaque_id, utc_now
 
 SHUFFLE_KEYS = 2**31
 """Shuffle keys of tasks are drawn from 0 to this, exclusive."""
+NORMAL_PRIORITY = 5
 
 
 def _random_key() -> int:
@@ -31,17 +32,41 @@ class Project(Base):
     """A body of work: guidelines, prompts and people."""
 
     __tablename__ = "project"
+    __table_args__ = (
+        CheckConstraint("gold_share BETWEEN 0 AND 0.5", name="gold_share"),
+        CheckConstraint("repeat_share BETWEEN 0 AND 0.5", name="repeat_share"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     guidelines: Mapped[str] = mapped_column(Text, default="")
     """Markdown."""
     guidelines_version: Mapped[int] = mapped_column(default=1)
+    flags: Mapped[list[dict[str, str]] | None] = mapped_column(JsonColumn)
+    """The flags labelers may set, as `{"name", "label"}`; null for the usual ones."""
+    gold_share: Mapped[float] = mapped_column(default=0.05)
+    """Share of a labeler's tasks that are gold, while there are some they have not ranked."""
+    repeat_share: Mapped[float] = mapped_column(default=0.0)
+    """Share of a labeler's tasks that they have ranked before, to measure self-consistency."""
     restricted: Mapped[bool] = mapped_column(default=False)
     """Open to its members only, rather than to every labeler."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
     archived_at: Mapped[datetime | None]
+
+
+class Guidelines(Base):
+    """Every version of a project's guidelines: a ranking names the one it was made under."""
+
+    __tablename__ = "guidelines"
+
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
 
 
 class Membership(Base):
@@ -56,6 +81,23 @@ class Membership(Base):
         ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LabelerPause(Base):
+    """A person who is given no tasks of a project until an admin lets them go on."""
+
+    __tablename__ = "labeler_pause"
+
+    project_id: Mapped[str] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """Shown to the person."""
+    paused_at: Mapped[datetime] = mapped_column(default=utc_now)
+    paused_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
 
 
 class Prompt(Base):
@@ -106,6 +148,8 @@ class Round(Base):
         CheckConstraint("completions_per_prompt BETWEEN 1 AND 9", name="completions_per_prompt"),
         CheckConstraint("labelers_per_task >= 0", name="labelers_per_task"),
         CheckConstraint("state IN ('generating', 'open', 'closed')", name="state"),
+        CheckConstraint("calibration_share BETWEEN 0 AND 1", name="calibration_share"),
+        CheckConstraint("priority BETWEEN 1 AND 9", name="priority"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
@@ -120,6 +164,10 @@ class Round(Base):
     sampling: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict)
     """`{temperature, top_p, max_new_tokens, seed}`."""
     labelers_per_task: Mapped[int] = mapped_column(default=1)
+    calibration_share: Mapped[float] = mapped_column(default=0.0)
+    """Share of its tasks that every labeler is asked to rank."""
+    priority: Mapped[int] = mapped_column(default=NORMAL_PRIORITY)
+    """That of its tasks: 1 comes first, 9 last."""
     prompt_limit: Mapped[int | None]
     job_id: Mapped[str | None] = mapped_column(String(32))
     """Its latest generation job."""
@@ -142,15 +190,30 @@ class TaskState(StrEnum):
     SHORT = "short"
 
 
+class TaskPurpose(StrEnum):
+    """What a task is for, besides its rankings; labelers are never told.
+
+    `calibration` and `gold` tasks are given to every labeler of the project; of a `gold` one the
+    right order is known.
+    """
+
+    ORDINARY = "ordinary"
+    CALIBRATION = "calibration"
+    GOLD = "gold"
+
+
 class Task(Base):
     """One prompt with its completions in one round, to be ranked."""
 
     __tablename__ = "task"
     __table_args__ = (
         UniqueConstraint("round_id", "content_hash"),
-        Index(None, "project_id", "state", "slots_free", "shuffle_key"),
+        Index(None, "project_id", "state", "priority", "slots_free", "shuffle_key"),
+        Index(None, "project_id", "purpose"),
         Index(None, "round_id", "state"),
         CheckConstraint("state IN ('pending', 'open', 'complete', 'short')", name="state"),
+        CheckConstraint("purpose IN ('ordinary', 'calibration', 'gold')", name="purpose"),
+        CheckConstraint("priority BETWEEN 1 AND 9", name="priority"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
@@ -158,6 +221,11 @@ class Task(Base):
     round_id: Mapped[str] = mapped_column(ForeignKey("round.id", ondelete="CASCADE"))
     prompt_id: Mapped[str] = mapped_column(ForeignKey("prompt.id"), index=True)
     state: Mapped[str] = mapped_column(String(20), default=TaskState.PENDING)
+    purpose: Mapped[str] = mapped_column(String(20), default=TaskPurpose.ORDINARY)
+    priority: Mapped[int] = mapped_column(default=NORMAL_PRIORITY)
+    """1 comes first, 9 last."""
+    gold_ranks: Mapped[dict[str, int] | None] = mapped_column(JsonColumn)
+    """Of a gold task the known order: rank by completion id, dense."""
     rankings_wanted: Mapped[int] = mapped_column(default=1)
     rankings_got: Mapped[int] = mapped_column(default=0)
     """Current rankings that count towards `rankings_wanted`; kept by the labeling service."""
@@ -166,7 +234,8 @@ class Task(Base):
     slots_free: Mapped[int] = mapped_column(
         Computed("rankings_wanted - slots_taken", persisted=True)
     )
-    """How many more labelers may take the task now; the queue is an index over this."""
+    """How many more labelers may take the task now; the queue is an index over this. Below 0 for
+    a task that everybody ranks."""
     shuffle_key: Mapped[int] = mapped_column(default=_random_key)
     """Where the task lies on the circle that each labeler walks from a place of their own."""
     content_hash: Mapped[str | None] = mapped_column(String(64))

@@ -5,7 +5,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Membership, Project, Role, User, utc_now
+from app.models import Guidelines, Membership, Project, Role, User, utc_now
 
 MAX_NAME_LENGTH = 200
 MAX_GUIDELINES_LENGTH = 200_000
@@ -64,7 +64,20 @@ def create_project(session: Session, user: User | None, *, name: str, guidelines
     )
     session.add(project)
     _flush_name(session, name)
+    _keep_guidelines(session, project, user)
     return project
+
+
+def _keep_guidelines(session: Session, project: Project, user: User | None) -> None:
+    session.add(
+        Guidelines(
+            project_id=project.id,
+            version=project.guidelines_version,
+            text=project.guidelines,
+            created_by=user.id if user else None,
+        )
+    )
+    session.flush()
 
 
 def _visible_to(user: User) -> Select[Project]:
@@ -119,6 +132,7 @@ def list_projects(
 
 def update_project(
     session: Session,
+    user: User | None,
     project: Project,
     *,
     name: str | None = None,
@@ -127,7 +141,8 @@ def update_project(
 ) -> Project:
     """Change what is given; admins may call.
 
-    Guidelines that really changed get the next version number, which later rankings carry.
+    Guidelines that really changed get the next version number, which later rankings carry; every
+    version is kept.
     """
     if name is not None:
         name = _checked_name(name)
@@ -138,6 +153,7 @@ def update_project(
         if guidelines != project.guidelines:
             project.guidelines = guidelines
             project.guidelines_version += 1
+            _keep_guidelines(session, project, user)
     if restricted is not None:
         project.restricted = restricted
     _flush_name(session, project.name)

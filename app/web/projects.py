@@ -141,7 +141,7 @@ def save_settings(
         with database.write() as session:
             project = get_project(session, project_id, user)
             update_project(
-                session, project, name=name, guidelines=guidelines, restricted=restricted
+                session, user, project, name=name, guidelines=guidelines, restricted=restricted
             )
             _set_members(session, project, members)
             record(

@@ -227,6 +227,7 @@ def test_live_leases_are_counted_and_expired_ones_are_not(database: Database) ->
         for task, seconds in zip(tasks, (60, -60), strict=True):
             session.add(
                 Assignment(
+                    project_id=project.id,
                     task_id=task.id,
                     user_id=user.id,
                     slot=0,

@@ -212,6 +212,7 @@ def test_a_retry_takes_what_is_missing_and_nobody_has_looked_at(database: Databa
         session.flush()
         session.add(
             Assignment(
+                project_id=seen.project_id,
                 task_id=seen.id,
                 user_id=user.id,
                 slot=0,

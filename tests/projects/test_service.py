@@ -30,7 +30,7 @@ def test_labeler_sees_open_projects_and_those_they_are_a_member_of(database: Dat
         labeler = person(session, "lee", Role.LABELER)
         open_one = create_project(session, admin, name="Open", guidelines="")
         closed = create_project(session, admin, name="Closed", guidelines="")
-        update_project(session, closed, restricted=True)
+        update_project(session, None, closed, restricted=True)
         assert [project.id for project in list_projects(session, labeler)] == [open_one.id]
         with pytest.raises(NotFound):
             get_project(session, closed.id, labeler)
@@ -63,9 +63,9 @@ def test_only_guidelines_that_changed_get_a_new_version(database: Database) -> N
         admin = person(session, "ada", Role.ADMIN)
         project = create_project(session, admin, name="P", guidelines="Be kind.\r\n")
         assert (project.guidelines, project.guidelines_version) == ("Be kind.", 1)
-        update_project(session, project, guidelines="Be kind.\n", name="Renamed")
+        update_project(session, None, project, guidelines="Be kind.\n", name="Renamed")
         assert (project.name, project.guidelines_version) == ("Renamed", 1)
-        update_project(session, project, guidelines="Be exact.")
+        update_project(session, None, project, guidelines="Be exact.")
         assert project.guidelines_version == 2
 
 
@@ -78,7 +78,7 @@ def test_names_are_needed_and_unique(database: Database) -> None:
             create_project(session, admin, name=" One ", guidelines="")
         assert "name" in taken.value.fields
         with pytest.raises(Conflict):
-            update_project(session, other, name="One")
+            update_project(session, None, other, name="One")
         for bad in ("", "   ", "x" * 201, "a\x00b"):
             with pytest.raises(Invalid):
                 create_project(session, admin, name=bad, guidelines="")
