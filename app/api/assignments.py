@@ -50,7 +50,7 @@ Flags = Annotated[
             "type": "object",
             "additionalProperties": {
                 "type": "array",
-                "items": {"type": "string", "enum": list(FLAGS)},
+                "items": {"type": "string"},
             },
         }
     ),
@@ -103,7 +103,8 @@ class RankingIn(BaseModel):
     )
     flags: Flags = Field(
         default_factory=dict,
-        description="Optional flags of a completion: " + ", ".join(f"`{flag}`" for flag in FLAGS),
+        description="Optional flags of a completion, by name. A project has its own, which "
+        "`GET /projects/{id}` lists; without: " + ", ".join(f"`{flag}`" for flag in FLAGS),
         examples=[{COMPLETION_ID: ["wrong_facts"]}],
     )
     comment: str = Field(default="", description="Optional remark, at most 10,000 characters.")

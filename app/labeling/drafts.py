@@ -5,9 +5,10 @@ from dataclasses import asdict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.labeling.flags import known_flags
 from app.labeling.slots import lock_assignment, retake_lease
 from app.labeling.submissions import Submission, check_submission
-from app.models import Assignment, AssignmentState, Completion, Ranking, User
+from app.models import Assignment, AssignmentState, Completion, Project, Ranking, User
 
 
 def save_draft(
@@ -30,7 +31,10 @@ def save_draft(
     completion_ids = session.scalars(
         select(Completion.id).where(Completion.task_id == assignment.task_id)
     ).all()
-    checked = check_submission(draft, completion_ids, allow_missing=True)
+    project = session.get_one(Project, assignment.project_id)
+    checked = check_submission(
+        draft, completion_ids, accepted_flags=known_flags(project), allow_missing=True
+    )
     if assignment.state == AssignmentState.SUBMITTED:
         revision = session.scalar(
             select(Ranking.revision).where(Ranking.assignment_id == assignment.id, Ranking.current)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.labeling.flags import known_flags
 from app.labeling.queue import lease_lost
 from app.labeling.slots import lock_assignment, retake_lease
 from app.labeling.submissions import (
@@ -43,15 +44,13 @@ def submit_ranking(
     completion_ids = session.scalars(
         select(Completion.id).where(Completion.task_id == assignment.task_id)
     ).all()
-    checked = check_submission(submission, completion_ids)
+    project = session.get_one(Project, assignment.project_id)
+    checked = check_submission(submission, completion_ids, accepted_flags=known_flags(project))
     if assignment.state != AssignmentState.SUBMITTED and not retake_lease(
         session, assignment, lease_seconds=1
     ):
         raise lease_lost(assignment)
     task = session.get_one(Task, assignment.task_id)
-    version = session.scalars(
-        select(Project.guidelines_version).where(Project.id == task.project_id)
-    ).one()
     ranking = store_ranking(
         session,
         task=task,
@@ -64,7 +63,7 @@ def submit_ranking(
         active_ms=checked.active_ms,
         shown_order=assignment.shown_order,
         assignment_id=assignment.id,
-        guidelines_version=version,
+        guidelines_version=project.guidelines_version,
         completion_ids=completion_ids,
     )
     if assignment.state != AssignmentState.SUBMITTED:
@@ -98,7 +97,8 @@ def store_ranking(
     A labeler's earlier ranking of the task is kept and no longer current (unless the content is
     the same, then it is returned as it is); a repeat stands beside it. Rankings that are not
     repeats count towards what the task wants: its `rankings_got`, `slots_taken` and state are
-    true afterwards. Only an import may leave completions unranked. Raises `Invalid`.
+    true afterwards. Flags of any name are kept: that the project knows them is checked where they
+    come in. Only an import may leave completions unranked. Raises `Invalid`.
     """
     if completion_ids is None:
         completion_ids = session.scalars(
@@ -108,7 +108,10 @@ def store_ranking(
         ranks=ranks, ratings=ratings or {}, flags=flags or {}, comment=comment, active_ms=active_ms
     )
     checked = check_submission(
-        submission, completion_ids, allow_unranked=source == RankingSource.IMPORT
+        submission,
+        completion_ids,
+        accepted_flags=None,
+        allow_unranked=source == RankingSource.IMPORT,
     )
     session.refresh(task, with_for_update={"key_share": True})
     name = labeler if isinstance(labeler, str) else labeler.handle

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import Invalid
-from app.labeling.flags import FLAGS, RATINGS
+from app.labeling.flags import RATINGS
 
 COMMENT_LIMIT = 10_000
+FLAG_LIMIT = 100
 ACTIVE_MS_LIMIT = 24 * 60 * 60 * 1000
 
 
@@ -47,10 +48,15 @@ def check_submission(
     submission: Submission,
     completion_ids: Collection[str],
     *,
+    accepted_flags: Collection[str] | None,
     allow_unranked: bool = False,
     allow_missing: bool = False,
 ) -> CheckedSubmission:
-    """Raise `Invalid` naming every field that does not fit the task's completions."""
+    """Raise `Invalid` naming every field that does not fit the task's completions.
+
+    `accepted_flags` are those that the project knows; None takes any name, for rankings made
+    elsewhere and for those whose flags were checked before.
+    """
     known = set(completion_ids)
     problems: dict[str, str] = {}
     ranks = _check_ranks(submission.ranks, known, allow_unranked or allow_missing, problems)
@@ -59,7 +65,7 @@ def check_submission(
             if completion not in submission.ranks:
                 problems[f"ranks.{completion}"] = "missing: every completion needs a rank"
     ratings = _check_ratings(submission.ratings, known, problems)
-    flags = _check_flags(submission.flags, known, problems)
+    flags = _check_flags(submission.flags, known, accepted_flags, problems)
     _check_text("comment", submission.comment, problems)
     active_ms = submission.active_ms
     if active_ms is not None and (
@@ -125,19 +131,32 @@ def _check_ratings(
 
 
 def _check_flags(
-    flags: Mapping[str, Any], known: set[str], problems: dict[str, str]
+    flags: Mapping[str, Any],
+    known: set[str],
+    accepted: Collection[str] | None,
+    problems: dict[str, str],
 ) -> dict[str, list[str]]:
     checked: dict[str, list[str]] = {}
     for completion, names in flags.items():
         if completion not in known:
             problems[_name("flags", completion)] = "is not a completion of this task"
         elif not isinstance(names, list | tuple) or not all(
-            isinstance(name, str) and name in FLAGS for name in names
+            _is_flag(name, accepted) for name in names
         ):
-            problems[f"flags.{completion}"] = "must be a list of " + ", ".join(FLAGS)
+            some = "names of flags" if accepted is None else ", ".join(accepted) or "no flags"
+            problems[f"flags.{completion}"] = f"must be a list of {some}"
         elif names:
-            checked[completion] = [name for name in FLAGS if name in names]
+            order = dict.fromkeys(names) if accepted is None else accepted
+            checked[completion] = [name for name in order if name in names]
     return checked
+
+
+def _is_flag(name: object, accepted: Collection[str] | None) -> bool:
+    if accepted is not None:
+        return isinstance(name, str) and name in accepted
+    problems: dict[str, str] = {}
+    _check_text("flag", name, problems)
+    return not problems and 0 < len(str(name)) <= FLAG_LIMIT
 
 
 def _check_text(name: str, value: object, problems: dict[str, str]) -> None:

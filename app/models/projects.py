@@ -42,8 +42,8 @@ class Project(Base):
     guidelines: Mapped[str] = mapped_column(Text, default="")
     """Markdown."""
     guidelines_version: Mapped[int] = mapped_column(default=1)
-    flags: Mapped[list[dict[str, str]] | None] = mapped_column(JsonColumn)
-    """The flags labelers may set, as `{"name", "label"}`; null for the usual ones."""
+    flags: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonColumn)
+    """The flags labelers may set, as `{"name", "label", "retired"}`; null for the usual ones."""
     gold_share: Mapped[float] = mapped_column(default=0.05)
     """Share of a labeler's tasks that are gold, while there are some they have not ranked."""
     repeat_share: Mapped[float] = mapped_column(default=0.0)

@@ -2,7 +2,8 @@
 
 Each is `{prompt: str or [messages], completions: [{text, model?}], ranks: [int or null],
 labeler?, external_id?}`, rank 1 being the best. `ratings`, `flags`, `comment`, `active_ms` and
-`simulated` of Podium's own export are kept; what else stands beside them is passed over.
+`simulated` of Podium's own export are kept, flags of any name; what else stands beside them is
+passed over.
 """
 
 from collections.abc import Iterable, Iterator
@@ -135,6 +136,7 @@ def parse_ranking(values: dict[str, Any]) -> ParsedRanking:
                 active_ms=values.get("active_ms"),
             ),
             places,
+            accepted_flags=None,
             allow_unranked=True,
         )
     except Invalid as error:

@@ -1,14 +1,25 @@
 import pytest
 
 from app.errors import Invalid
-from app.labeling.submissions import Submission, check_reason, check_submission, dense_ranks
+from app.labeling.flags import FLAGS
+from app.labeling.submissions import (
+    CheckedSubmission,
+    Submission,
+    check_reason,
+    check_submission,
+    dense_ranks,
+)
 
 TASK = ("a", "b", "c")
 
 
+def check(submission: Submission, **options) -> CheckedSubmission:
+    return check_submission(submission, TASK, **{"accepted_flags": FLAGS, **options})
+
+
 def problems(**submission) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
-        check_submission(Submission(**{"ranks": {"a": 1, "b": 2, "c": 3}, **submission}), TASK)
+        check(Submission(**{"ranks": {"a": 1, "b": 2, "c": 3}, **submission}))
     return caught.value.fields
 
 
@@ -37,7 +48,7 @@ def test_only_whole_numbers_from_one_are_ranks(rank):
 def test_null_is_a_rank_of_imports_only():
     ranks = {"a": 1, "b": None, "c": 2}
     assert list(problems(ranks=ranks)) == ["ranks.b"]
-    assert check_submission(Submission(ranks=ranks), TASK, allow_unranked=True).ranks == ranks
+    assert check(Submission(ranks=ranks), allow_unranked=True).ranks == ranks
 
 
 @pytest.mark.parametrize("rating", [0, 8, "good", True, 2.0])
@@ -49,10 +60,27 @@ def test_unknown_flags_are_refused_and_known_ones_kept_once():
     assert list(problems(flags={"a": ["boring"]})) == ["flags.a"]
     assert list(problems(flags={"a": "unsafe"})) == ["flags.a"]
     assert list(problems(flags={"a": [{}]})) == ["flags.a"]
-    checked = check_submission(
-        Submission(ranks={"a": 1, "b": 1, "c": 1}, flags={"a": ["unsafe", "unsafe"], "b": []}), TASK
+    checked = check(
+        Submission(ranks={"a": 1, "b": 1, "c": 1}, flags={"a": ["unsafe", "unsafe"], "b": []})
     )
     assert checked.flags == {"a": ["unsafe"]}
+
+
+def test_a_project_accepts_its_own_flags_alone():
+    flagged = Submission(ranks={"a": 1, "b": 1, "c": 1}, flags={"a": ["rude"]})
+    assert check(flagged, accepted_flags=["rude"]).flags == {"a": ["rude"]}
+    with pytest.raises(Invalid) as caught:
+        check(flagged, accepted_flags=[])
+    assert caught.value.fields == {"flags.a": "must be a list of no flags"}
+
+
+def test_where_any_flag_is_accepted_its_name_is_still_text_of_some_length():
+    ranks = {"a": 1, "b": 1, "c": 1}
+    odd = Submission(ranks=ranks, flags={"a": ["Räuberpistole", "x", "x"]})
+    assert check(odd, accepted_flags=None).flags == {"a": ["Räuberpistole", "x"]}
+    for name in ("", "x" * 101, 3, "nul \0", None):
+        with pytest.raises(Invalid):
+            check(Submission(ranks=ranks, flags={"a": [name]}), accepted_flags=None)
 
 
 @pytest.mark.parametrize("comment", ["nul \0", "half \ud800", "x" * 10_001, 3])
@@ -71,10 +99,10 @@ def test_every_problem_is_named_at_once():
 
 
 def test_a_draft_may_lack_ranks_but_not_be_malformed():
-    draft = check_submission(Submission(ranks={"a": 2}), TASK, allow_missing=True)
+    draft = check(Submission(ranks={"a": 2}), allow_missing=True)
     assert draft.ranks == {"a": 2}
     with pytest.raises(Invalid):
-        check_submission(Submission(ranks={"a": 0}), TASK, allow_missing=True)
+        check(Submission(ranks={"a": 0}), allow_missing=True)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", None, "\0"])
