@@ -62,13 +62,20 @@ def simulated_condition() -> ColumnElement[bool]:
     return or_(Ranking.source == RankingSource.SIMULATED, User.simulation_rule.is_not(None))
 
 
-def select_rankings(project_id: str, filters: PairFilters) -> Select[str]:
-    """Ids of the rankings that count and fit the filters, not yet ordered."""
+def select_rankings(
+    project_id: str, filters: PairFilters, *, include_revoked: bool = False
+) -> Select[str]:
+    """Ids of the rankings that count and fit the filters, not yet ordered.
+
+    The revoked ones, which do not count, come with them only to be listed or counted as such.
+    """
     rankings = (
         select(Ranking.id)
         .outerjoin(User, User.id == Ranking.user_id)
-        .where(Ranking.project_id == project_id, Ranking.current, Ranking.revoked_at.is_(None))
+        .where(Ranking.project_id == project_id, Ranking.current)
     )
+    if not include_revoked:
+        rankings = rankings.where(Ranking.revoked_at.is_(None))
     if filters.round_id is not None:
         rankings = rankings.join(Task, Task.id == Ranking.task_id).where(
             Task.round_id == filters.round_id

@@ -1,0 +1,318 @@
+"""How each labeler works, and how the project does: pace, agreement, gold, slots, consistency."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from statistics import median
+
+from sqlalchemy.orm import Session
+
+from app.labeling.agreement import compare_judgements
+from app.labeling.comparing import agreements, gold_score, pair_signs, slot_wins
+from app.labeling.estimates import NO_ESTIMATE, Estimate, ratio_estimates
+from app.labeling.judgements import JudgedTask, Judgement, load_judged_tasks
+from app.labeling.labelers import LabelerRecord, list_labeler_records
+from app.labeling.remembering import remembered
+from app.models import TaskPurpose
+from app.preferences.filters import PairFilters
+
+MS_PER_HOUR = 3_600_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeekQuality:
+    """One week of rankings (UTC): of a labeler, or of the whole project."""
+
+    week: date
+    """Its Monday."""
+    rankings: int
+    """Rankings made in the week, repeats included."""
+    agreement: Estimate
+    """Pairwise agreement. A labeler's rankings of the week with all others of the same tasks;
+    of the project, two rankings count in the week of the later one. n = completion pairs."""
+    gold_accuracy: Estimate
+    """n = pairs that gold orders."""
+    median_active_ms: float | None
+    first_slot: Estimate
+    """n = pairs with the completion shown first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelerQuality:
+    """One labeler's work in a project; all of them are estimates over the tasks they ranked."""
+
+    labeler: str
+    user_id: str | None
+    """None for a labeler whom only imports name."""
+    simulated: bool
+    paused: bool
+    rankings: int
+    """Rankings that count, repeats included."""
+    revoked: int
+    """Rankings that were revoked and do not count."""
+    first_at: datetime | None
+    last_at: datetime | None
+    days: dict[date, int]
+    """Rankings on each day (UTC) that has any."""
+    per_active_hour: float | None
+    """Rankings an hour of active time, of those whose active time is known."""
+    median_active_ms: float | None
+    active_ms: list[int]
+    """Of each ranking whose active time is known, in the order made."""
+    agreement: Estimate
+    """Pairwise agreement with every other labeler of the same tasks; n = completion pairs, each
+    once for every other labeler."""
+    tau_b: Estimate
+    """Mean Kendall's τ_b with every other labeler; n = others, summed over tasks."""
+    gold_accuracy: Estimate
+    """Share of the pairs that gold orders strictly which the labeler orders the same, a tie being
+    half; n = those pairs."""
+    calibration_agreement: Estimate
+    """`agreement` on calibration tasks alone."""
+    first_slot: Estimate
+    """Share of pairs with the completion shown first that it won, a tie being half. 0.5 is fair,
+    however many completions there are; n = those pairs."""
+    self_consistency: Estimate
+    """Share of completion pairs on which a repeat says what the labeler said first; n = pairs."""
+    skips: int
+    skip_reasons: dict[str, int]
+    """By the key of the reason: what stands before ": "; the most frequent first."""
+    weeks: list[WeekQuality]
+    """The weeks with any ranking, the oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectQuality:
+    """Everybody's work in a project, each figure as `LabelerQuality` defines it."""
+
+    labelers: list[LabelerQuality]
+    """Everybody with a ranking, revoked ones included, by name."""
+    first_slot: Estimate
+    position_wins: list[tuple[int, Estimate]]
+    """For each place on the page, from 1, the share of its pairs that the completion shown there
+    won, a tie being half; n = those pairs."""
+    weeks: list[WeekQuality]
+    gold_accuracy: Estimate
+    calibration_agreement: Estimate
+    """Pairwise agreement of all labelers on calibration tasks; n = completion pairs."""
+    self_consistency: Estimate
+
+
+def measure_quality(
+    session: Session, project_id: str, filters: PairFilters | None = None
+) -> ProjectQuality:
+    """The quality of every labeler of the project and of all together.
+
+    Remembered until a ranking, a skip, a pause, a gold order or a calibration task changes.
+    """
+    filters = filters or PairFilters()
+    return remembered(
+        session,
+        "quality",
+        project_id,
+        filters,
+        lambda: summarize_quality(
+            load_judged_tasks(session, project_id, filters),
+            list_labeler_records(session, project_id, filters),
+        ),
+    )
+
+
+Scope = tuple[str, str, date | None]
+"""A figure's name, the labeler ("" for all), and the week (None for all)."""
+
+
+@dataclass
+class _Tally:
+    """What figures are summed from: for each scope and task a numerator and a denominator."""
+
+    sums: dict[Scope, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+    )
+    slots: dict[int, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
+    )
+
+    def add(
+        self, figure: str, labeler: str, week: date | None, task: str, won: float, of: int
+    ) -> None:
+        """Count `won` of `of` for a scope on a task."""
+        if of:
+            cell = self.sums[figure, labeler, week][task]
+            cell[0] += won
+            cell[1] += of
+
+    def add_slot(self, slot: int, task: str, won: float, of: int) -> None:
+        """Count the pairs won by the completion in a place on the page."""
+        if of:
+            cell = self.slots[slot][task]
+            cell[0] += won
+            cell[1] += of
+
+
+def summarize_quality(
+    tasks: Sequence[JudgedTask], records: Sequence[LabelerRecord]
+) -> ProjectQuality:
+    """The figures of all judgements; pure."""
+    tally = _Tally()
+    made: dict[str, list[Judgement]] = defaultdict(list)
+    for task in sorted(tasks, key=lambda task: task.id):
+        _tally_agreement(tally, task)
+        _tally_repeats(tally, task)
+        for judgement in task.firsts:
+            _tally_gold(tally, task, judgement)
+            _tally_slots(tally, task, judgement)
+        for judgement in task.judgements:
+            made[judgement.labeler].append(judgement)
+    for judgements in made.values():
+        judgements.sort(key=lambda judgement: (judgement.created_at, judgement.ranking_id))
+    figures = _Figures(tally)
+    everything = sorted(
+        (item for judgements in made.values() for item in judgements),
+        key=lambda judgement: (judgement.created_at, judgement.ranking_id),
+    )
+    return ProjectQuality(
+        labelers=[_labeler(record, made.get(record.labeler, []), figures) for record in records],
+        first_slot=figures.get("first_slot"),
+        position_wins=figures.position_wins,
+        weeks=_weeks("", everything, figures),
+        gold_accuracy=figures.get("gold"),
+        calibration_agreement=figures.get("calibration"),
+        self_consistency=figures.get("consistency"),
+    )
+
+
+def _tally_agreement(tally: _Tally, task: JudgedTask) -> None:
+    """Each comparison counts for both labelers, and once for the project."""
+    calibration = task.purpose == TaskPurpose.CALIBRATION
+    for one in compare_judgements(task):
+        agreed, pairs = one.agreed, one.pairs
+        weeks = monday(one.first.created_at), monday(one.second.created_at)
+        tally.add("agreement", "", max(weeks), task.id, agreed, pairs)
+        if calibration:
+            tally.add("calibration", "", None, task.id, agreed, pairs)
+        for labeler, week in zip((one.first.labeler, one.second.labeler), weeks, strict=True):
+            tally.add("agreement", labeler, None, task.id, agreed, pairs)
+            tally.add("agreement", labeler, week, task.id, agreed, pairs)
+            if one.tau_b is not None:
+                tally.add("tau_b", labeler, None, task.id, one.tau_b, 1)
+            if calibration:
+                tally.add("calibration", labeler, None, task.id, agreed, pairs)
+
+
+def _tally_repeats(tally: _Tally, task: JudgedTask) -> None:
+    """A repeat against what the same labeler said first."""
+    first = {judgement.labeler: judgement for judgement in task.firsts}
+    for judgement in task.judgements:
+        if judgement.is_repeat and judgement.labeler in first:
+            earlier = pair_signs(first[judgement.labeler].ranks)
+            agreed, pairs = agreements(earlier, pair_signs(judgement.ranks))
+            for labeler in ("", judgement.labeler):
+                tally.add("consistency", labeler, None, task.id, agreed, pairs)
+
+
+def _tally_gold(tally: _Tally, task: JudgedTask, judgement: Judgement) -> None:
+    if task.gold is None:
+        return
+    right, pairs = gold_score(judgement.ranks, task.gold)
+    for labeler in ("", judgement.labeler):
+        for week in (None, monday(judgement.created_at)):
+            tally.add("gold", labeler, week, task.id, right, pairs)
+
+
+def _tally_slots(tally: _Tally, task: JudgedTask, judgement: Judgement) -> None:
+    wins = slot_wins(judgement.ranks, judgement.shown)
+    for slot, (won, pairs) in enumerate(wins, start=1):
+        tally.add_slot(slot, task.id, won, pairs)
+    if wins:
+        won, pairs = wins[0]
+        for labeler in ("", judgement.labeler):
+            for week in (None, monday(judgement.created_at)):
+                tally.add("first_slot", labeler, week, task.id, won, pairs)
+
+
+class _Figures:
+    """The estimates of a tally, all computed together."""
+
+    def __init__(self, tally: _Tally) -> None:
+        slots = sorted(tally.slots)
+        columns = [*tally.sums.values(), *(tally.slots[slot] for slot in slots)]
+        estimates = ratio_estimates(
+            [
+                ([won for won, _ in rows.values()], [of for _, of in rows.values()])
+                for rows in columns
+            ]
+        )
+        self._estimates = dict(zip(tally.sums, estimates[: len(tally.sums)], strict=True))
+        self.position_wins = list(zip(slots, estimates[len(tally.sums) :], strict=True))
+
+    def get(self, figure: str, labeler: str = "", week: date | None = None) -> Estimate:
+        """The estimate of a scope; of nothing where it has none."""
+        return self._estimates.get((figure, labeler, week), NO_ESTIMATE)
+
+
+def _labeler(
+    record: LabelerRecord, judgements: Sequence[Judgement], figures: _Figures
+) -> LabelerQuality:
+    name = record.labeler
+    active = _active_ms(judgements)
+    return LabelerQuality(
+        labeler=name,
+        user_id=record.user_id,
+        simulated=record.simulated,
+        paused=record.paused,
+        rankings=len(judgements),
+        revoked=record.revoked,
+        first_at=judgements[0].created_at if judgements else None,
+        last_at=judgements[-1].created_at if judgements else None,
+        days=dict(Counter(judgement.created_at.date() for judgement in judgements)),
+        per_active_hour=len(active) * MS_PER_HOUR / sum(active) if sum(active) else None,
+        median_active_ms=float(median(active)) if active else None,
+        active_ms=active,
+        agreement=figures.get("agreement", name),
+        tau_b=figures.get("tau_b", name),
+        gold_accuracy=figures.get("gold", name),
+        calibration_agreement=figures.get("calibration", name),
+        first_slot=figures.get("first_slot", name),
+        self_consistency=figures.get("consistency", name),
+        skips=sum(record.skip_reasons.values()),
+        skip_reasons=record.skip_reasons,
+        weeks=_weeks(name, judgements, figures),
+    )
+
+
+def _weeks(labeler: str, judgements: Iterable[Judgement], figures: _Figures) -> list[WeekQuality]:
+    return [
+        WeekQuality(
+            week=week,
+            rankings=len(made),
+            agreement=figures.get("agreement", labeler, week),
+            gold_accuracy=figures.get("gold", labeler, week),
+            median_active_ms=float(median(active)) if (active := _active_ms(made)) else None,
+            first_slot=figures.get("first_slot", labeler, week),
+        )
+        for week, made in _by_week(judgements)
+    ]
+
+
+def _by_week(judgements: Iterable[Judgement]) -> Iterator[tuple[date, list[Judgement]]]:
+    weeks: dict[date, list[Judgement]] = defaultdict(list)
+    for judgement in judgements:
+        weeks[monday(judgement.created_at)].append(judgement)
+    yield from sorted(weeks.items())
+
+
+def _active_ms(judgements: Iterable[Judgement]) -> list[int]:
+    return [item.active_ms for item in judgements if item.active_ms is not None]
+
+
+def monday(moment: datetime) -> date:
+    """The Monday of the week (UTC) that a moment lies in."""
+    return _monday(moment.date())
+
+
+@lru_cache(maxsize=4096)
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
