@@ -1,13 +1,14 @@
 """Rankings: submitted by people, imported, or made by simulated labelers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
 from app.labeling.flags import known_flags
 from app.labeling.queue import lease_lost
-from app.labeling.slots import lock_assignment, retake_lease
+from app.labeling.slots import lock_assignment, lock_task, retake_lease
 from app.labeling.submissions import (
     CheckedSubmission,
     Submission,
@@ -25,6 +26,7 @@ from app.models import (
     Task,
     TaskState,
     User,
+    new_id,
     utc_now,
 )
 
@@ -41,30 +43,25 @@ def submit_ranking(
     `NotFound` is somebody else's assignment.
     """
     assignment = lock_assignment(session, user, assignment_id)
-    completion_ids = session.scalars(
-        select(Completion.id).where(Completion.task_id == assignment.task_id)
-    ).all()
+    completion_ids = list_completion_ids(session, assignment.task_id)
     project = session.get_one(Project, assignment.project_id)
     checked = check_submission(submission, completion_ids, accepted_flags=known_flags(project))
     if assignment.state != AssignmentState.SUBMITTED and not retake_lease(
         session, assignment, lease_seconds=1
     ):
         raise lease_lost(assignment)
-    task = session.get_one(Task, assignment.task_id)
-    ranking = store_ranking(
+    ranking = _store(
         session,
-        task=task,
+        task=lock_task(session, assignment.task_id),
         labeler=user,
-        ranks=checked.ranks,
+        checked=checked,
+        earlier=_find_ranking_of(session, assignment),
+        holds_slot=True,
         source=RankingSource.SIMULATED if user.simulated else RankingSource.APP,
-        ratings=checked.ratings,
-        flags=checked.flags,
-        comment=checked.comment,
-        active_ms=checked.active_ms,
         shown_order=assignment.shown_order,
         assignment_id=assignment.id,
-        guidelines_version=project.guidelines_version,
-        completion_ids=completion_ids,
+        is_repeat=assignment.is_repeat,
+        guidelines_version=_version_read(submission, project),
     )
     if assignment.state != AssignmentState.SUBMITTED:
         assignment.state = AssignmentState.SUBMITTED
@@ -87,12 +84,10 @@ def store_ranking(
     comment: str = "",
     active_ms: int | None = None,
     shown_order: Sequence[str] = (),
-    assignment_id: str | None = None,
     guidelines_version: int = 1,
     is_repeat: bool = False,
-    completion_ids: Collection[str] | None = None,
 ) -> Ranking:
-    """Check a ranking against its task's completions and store it with dense ranks.
+    """Check a ranking made outside the queue against its task's completions, and store it.
 
     A labeler's earlier ranking of the task is kept and no longer current (unless the content is
     the same, then it is returned as it is); a repeat stands beside it. Rankings that are not
@@ -100,58 +95,110 @@ def store_ranking(
     true afterwards. Flags of any name are kept: that the project knows them is checked where they
     come in. Only an import may leave completions unranked. Raises `Invalid`.
     """
-    if completion_ids is None:
-        completion_ids = session.scalars(
-            select(Completion.id).where(Completion.task_id == task.id)
-        ).all()
-    submission = Submission(
-        ranks=ranks, ratings=ratings or {}, flags=flags or {}, comment=comment, active_ms=active_ms
-    )
     checked = check_submission(
-        submission,
-        completion_ids,
+        Submission(
+            ranks=ranks,
+            ratings=ratings or {},
+            flags=flags or {},
+            comment=comment,
+            active_ms=active_ms,
+        ),
+        list_completion_ids(session, task.id),
         accepted_flags=None,
         allow_unranked=source == RankingSource.IMPORT,
     )
-    session.refresh(task, with_for_update={"key_share": True})
     name = labeler if isinstance(labeler, str) else labeler.handle
-    earlier = None if is_repeat else find_current_ranking(session, task.id, name)
+    return _store(
+        session,
+        task=lock_task(session, task.id),
+        labeler=labeler,
+        checked=checked,
+        earlier=None if is_repeat else find_current_ranking(session, task.id, name),
+        holds_slot=False,
+        source=source,
+        external_id=external_id,
+        shown_order=list(shown_order),
+        is_repeat=is_repeat,
+        guidelines_version=guidelines_version,
+    )
+
+
+def _store(
+    session: Session,
+    *,
+    task: Task,
+    labeler: User | str,
+    checked: CheckedSubmission,
+    earlier: Ranking | None,
+    holds_slot: bool,
+    **columns: Any,
+) -> Ranking:
+    """A new ranking of a locked task, or a new revision of the earlier one."""
     if earlier is not None:
         if _same_content(session, earlier, checked):
             return earlier
         earlier.current = False
         session.flush()
     ranking = Ranking(
+        id=new_id(),
         project_id=task.project_id,
         task_id=task.id,
-        assignment_id=assignment_id,
         user_id=None if isinstance(labeler, str) else labeler.id,
-        labeler=name,
-        source=source,
-        external_id=external_id,
-        is_repeat=is_repeat,
+        labeler=labeler if isinstance(labeler, str) else labeler.handle,
         revision=1 if earlier is None else earlier.revision + 1,
-        shown_order=list(shown_order),
         comment=checked.comment,
-        active_ms=active_ms,
-        guidelines_version=guidelines_version,
+        active_ms=checked.active_ms,
+        **columns,
     )
     session.add(ranking)
+    if earlier is None and not ranking.is_repeat:
+        _count_ranking(task, holds_slot=holds_slot)
     session.flush()
-    session.add_all(
-        RankingEntry(
-            ranking_id=ranking.id,
-            completion_id=completion,
-            rank=rank,
-            rating=checked.ratings.get(completion),
-            flags=checked.flags.get(completion, []),
-        )
-        for completion, rank in dense_ranks(checked.ranks).items()
+    session.execute(
+        insert(RankingEntry),
+        [
+            {
+                "ranking_id": ranking.id,
+                "completion_id": completion,
+                "rank": rank,
+                "rating": checked.ratings.get(completion),
+                "flags": checked.flags.get(completion, []),
+            }
+            for completion, rank in dense_ranks(checked.ranks).items()
+        ],
     )
-    if earlier is None and not is_repeat:
-        _count_ranking(task, holds_slot=assignment_id is not None)
-    session.flush()
     return ranking
+
+
+def _version_read(submission: Submission, project: Project) -> int:
+    """The version of the guidelines that the labeler had before them, as far as they say."""
+    version = submission.guidelines_version
+    if version is None or not 1 <= version <= project.guidelines_version:
+        return project.guidelines_version
+    return version
+
+
+_completion_ids = select(Completion.id).where(
+    Completion.task_id == bindparam("task_id", type_=Task.id.type)
+)
+
+
+def list_completion_ids(session: Session, task_id: str) -> Sequence[str]:
+    """The completions of a task, in no particular order."""
+    return session.scalars(_completion_ids, {"task_id": task_id}).all()
+
+
+def _find_ranking_of(session: Session, assignment: Assignment) -> Ranking | None:
+    if assignment.state != AssignmentState.SUBMITTED:
+        return None
+    return find_ranking_of(session, assignment.id)
+
+
+def find_ranking_of(session: Session, assignment_id: str) -> Ranking | None:
+    """The current revision of the ranking that an assignment led to."""
+    return session.scalar(
+        select(Ranking).where(Ranking.assignment_id == assignment_id, Ranking.current)
+    )
 
 
 def find_current_ranking(session: Session, task_id: str, labeler: str) -> Ranking | None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.labeling.rankings import find_current_ranking, load_submission
+from app.labeling.rankings import find_ranking_of, load_submission
 from app.labeling.submissions import CheckedSubmission
 from app.models import (
     Assignment,
@@ -69,7 +69,7 @@ def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTa
     )
     ranking = None
     if assignment.state == AssignmentState.SUBMITTED:
-        ranking = find_current_ranking(session, assignment.task_id, user.handle)
+        ranking = find_ranking_of(session, assignment.id)
     return ShownTask(
         assignment=assignment,
         project=project,

@@ -1,19 +1,24 @@
 """The slots of a task: exactly `rankings_wanted` of them, whoever asks at the same moment.
 
-Locks are always taken in one order, labeler, assignment, task, and of each at most one is waited
-for, so that no two transactions on PostgreSQL can wait for each other. On SQLite a write
-transaction is alone.
+A task that everybody ranks (calibration, gold) has as many as it needs; a repeat takes none.
+
+Locks are always taken in one order, labeler, assignment, task, and of each kind in the order of
+tasks where there are several, so that no two transactions on PostgreSQL can wait for each other.
+On SQLite a write transaction is alone.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
+from itertools import count
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Assignment, AssignmentState, Task, TaskState, User, utc_now
+from app.models import Assignment, AssignmentState, Task, TaskPurpose, TaskState, User, utc_now
 
 EXPIRED_AT_ONCE = 500
+LOCKED_AT_ONCE = 500
 
 
 def lock_labeler(session: Session, user: User) -> None:
@@ -21,13 +26,18 @@ def lock_labeler(session: Session, user: User) -> None:
     session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
 
 
+_own_assignment = (
+    select(Assignment)
+    .where(Assignment.id == bindparam("assignment_id"), Assignment.user_id == bindparam("user_id"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+
+
 def lock_assignment(session: Session, user: User, assignment_id: str) -> Assignment:
     """The person's own assignment, held until the transaction ends; somebody else's is absent."""
     assignment = session.scalar(
-        select(Assignment)
-        .where(Assignment.id == assignment_id, Assignment.user_id == user.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
+        _own_assignment, {"assignment_id": assignment_id, "user_id": user.id}
     )
     if assignment is None:
         raise NotFound("There is no such assignment of yours.")
@@ -36,32 +46,51 @@ def lock_assignment(session: Session, user: User, assignment_id: str) -> Assignm
 
 def lock_task(session: Session, task_id: str) -> Task:
     """The task, held until the transaction ends."""
-    return session.scalars(
-        select(Task)
-        .where(Task.id == task_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one()
+    return lock_tasks(session, [task_id])[task_id]
 
 
-def take_slot(session: Session, task: Task) -> int:
-    """Count one more lease of a locked task with a free slot, and give its lowest free number."""
+def lock_tasks(session: Session, task_ids: Collection[str]) -> dict[str, Task]:
+    """The tasks by their ids, held until the transaction ends."""
+    ids = sorted(task_ids)
+    tasks: dict[str, Task] = {}
+    for start in range(0, len(ids), LOCKED_AT_ONCE):
+        part = (
+            select(Task)
+            .where(Task.id.in_(ids[start : start + LOCKED_AT_ONCE]))
+            .order_by(Task.id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        )
+        tasks |= {task.id: task for task in session.scalars(part)}
+    return tasks
+
+
+def has_room(task: Task) -> bool:
+    """Whether one more labeler may take the task."""
+    if task.purpose == TaskPurpose.ORDINARY:
+        return task.state == TaskState.OPEN and task.slots_free > 0
+    return task.state in (TaskState.OPEN, TaskState.COMPLETE)
+
+
+def first_free_slot(session: Session, task_id: str) -> int:
+    """The lowest number that no assignment of the task holds."""
     used = set(
         session.scalars(
             select(Assignment.slot).where(
-                Assignment.task_id == task.id, Assignment.slot.is_not(None)
+                Assignment.task_id == task_id, Assignment.slot.is_not(None)
             )
         )
     )
-    task.slots_taken += 1
-    return next(number for number in range(task.rankings_wanted) if number not in used)
+    return next(number for number in count() if number not in used)
 
 
 def hold_lease(
     session: Session, assignment: Assignment, task: Task, *, lease_seconds: int
 ) -> Assignment:
     """Give a new or locked assignment that holds no slot one of its locked task's free slots."""
-    assignment.slot = take_slot(session, task)
+    if not assignment.is_repeat:
+        assignment.slot = first_free_slot(session, task.id)
+        task.slots_taken += 1
     assignment.state = AssignmentState.LEASED
     assignment.finished_at = None
     extend_lease(assignment, lease_seconds=lease_seconds)
@@ -76,14 +105,14 @@ def extend_lease(assignment: Assignment, *, lease_seconds: int) -> None:
 
 
 def retake_lease(session: Session, assignment: Assignment, *, lease_seconds: int) -> bool:
-    """Take up a lost lease again where the task still has a free slot; say whether it is held."""
+    """Take up a lost lease again where the task still has room; say whether it is held."""
     if assignment.state == AssignmentState.LEASED:
         extend_lease(assignment, lease_seconds=lease_seconds)
         return True
     if assignment.state not in (AssignmentState.EXPIRED, AssignmentState.RETURNED):
         return False
     task = lock_task(session, assignment.task_id)
-    if task.state != TaskState.OPEN or task.slots_free < 1:
+    if not (assignment.is_repeat or has_room(task)):
         return False
     hold_lease(session, assignment, task, lease_seconds=lease_seconds)
     return True
@@ -99,9 +128,26 @@ def release_slot(session: Session, assignment: Assignment, state: AssignmentStat
     session.flush()
 
 
+def return_leases(session: Session, user: User, project_id: str | None = None) -> int:
+    """Give back every lease a person holds, drafts kept; how many there were."""
+    held = select(Assignment).where(
+        Assignment.user_id == user.id, Assignment.state == AssignmentState.LEASED
+    )
+    if project_id is not None:
+        held = held.where(Assignment.project_id == project_id)
+    assignments = session.scalars(
+        held.order_by(Assignment.task_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for assignment in assignments:
+        release_slot(session, assignment, AssignmentState.RETURNED)
+    return len(assignments)
+
+
 def has_expired_leases(session: Session) -> bool:
     """Whether `expire_leases` has something to do."""
-    return session.scalar(select(Assignment.id).where(_ran_out()).limit(1)) is not None
+    return session.scalar(_some_expired, {"now": utc_now()}) is not None
 
 
 def expire_leases(session: Session) -> int:
@@ -109,21 +155,31 @@ def expire_leases(session: Session) -> int:
 
     Rows that another transaction holds are left to it or to the next caller.
     """
-    rows = session.execute(
-        select(Assignment, Task)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(_ran_out())
-        .limit(EXPIRED_AT_ONCE)
-        .with_for_update(key_share=True, skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
+    if not has_expired_leases(session):
+        return 0
+    rows = session.execute(_expired, {"now": utc_now()}).all()
     for assignment, task in rows:
         assignment.state = AssignmentState.EXPIRED
-        assignment.slot = None
-        task.slots_taken -= 1
+        if assignment.slot is not None:
+            assignment.slot = None
+            task.slots_taken -= 1
     session.flush()
     return len(rows)
 
 
 def _ran_out() -> ColumnElement[bool]:
-    return and_(Assignment.state == AssignmentState.LEASED, Assignment.lease_expires_at < utc_now())
+    return and_(
+        Assignment.state == AssignmentState.LEASED,
+        Assignment.lease_expires_at < bindparam("now", type_=Assignment.lease_expires_at.type),
+    )
+
+
+_some_expired = select(Assignment.id).where(_ran_out()).limit(1)
+_expired = (
+    select(Assignment, Task)
+    .join(Task, Task.id == Assignment.task_id)
+    .where(_ran_out())
+    .limit(EXPIRED_AT_ONCE)
+    .with_for_update(key_share=True, skip_locked=True)
+    .execution_options(populate_existing=True)
+)

@@ -21,6 +21,8 @@ class Submission:
     flags: Mapping[str, Any] = field(default_factory=dict)
     comment: str = ""
     active_ms: int | None = None
+    guidelines_version: int | None = None
+    """The version of the guidelines that the labeler read; None takes the present one."""
 
 
 @dataclass(frozen=True, kw_only=True)

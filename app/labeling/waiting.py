@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from app.labeling.queue import candidates, find_live_assignment, open_projects
+from app.labeling.next_task import candidates
+from app.labeling.queue import find_live_assignment, open_projects
 from app.models import (
     Assignment,
     AssignmentState,

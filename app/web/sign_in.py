@@ -18,7 +18,7 @@ from app.dependencies import (
     WriteSession,
 )
 from app.errors import AppError, Invalid
-from app.labeling.queue import return_leases
+from app.labeling.slots import return_leases
 from app.models import Role, User
 from app.settings import Settings
 from app.web.templating import redirect, redirect_with_message, render

@@ -13,10 +13,10 @@ from app.labeling.queue import (
     lease_next_task,
     renew_lease,
     return_assignment,
-    return_leases,
     skip_assignment,
 )
 from app.labeling.rankings import submit_ranking
+from app.labeling.slots import return_leases
 from app.labeling.submissions import Submission
 from app.models import (
     Assignment,
