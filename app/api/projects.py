@@ -10,7 +10,8 @@ from app.accounts.audit import record
 from app.api.paging import Cursor, Limit
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
-from app.models import Project, Prompt
+from app.labeling.flags import list_flags
+from app.models import Project, Prompt, Role, User
 from app.projects.prompts import import_prompts, list_prompts
 from app.projects.reading import content_type_format
 from app.projects.service import (
@@ -26,6 +27,62 @@ router = APIRouter(tags=["projects"])
 NAME_TAKEN: dict[int | str, dict[str, Any]] = {
     409: {"description": "`project_name_taken`: another project has this name."}
 }
+
+
+class FlagIn(BaseModel):
+    """A flag that labelers may set on a completion."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(
+        default=None,
+        max_length=100,
+        description="What rankings hold; never changes. Made from the label where left out, of a "
+        "flag that the project has it says which.",
+        examples=["wrong_facts"],
+    )
+    label: str = Field(description="The words on its button.", examples=["Wrong facts"])
+    retired: bool = Field(
+        default=False,
+        description="No longer offered; rankings that carry it stay as they are.",
+        examples=[False],
+    )
+
+
+class FlagOut(FlagIn):
+    """A flag of a project."""
+
+    name: str = Field(description="What rankings hold.", examples=["wrong_facts"])
+
+
+Flags = Annotated[
+    list[FlagIn] | None,
+    Field(
+        description="The flags labelers may set, in the order of their buttons. A flag that is "
+        "left out of a new list is retired, never deleted.",
+        examples=[[{"label": "Wrong facts", "name": "wrong_facts"}, {"label": "Too long"}]],
+    ),
+]
+GoldShare = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=0.5,
+        description="Share of a labeler's tasks that are gold, as long as there are some they "
+        "have not ranked.",
+        examples=[0.05],
+    ),
+]
+RepeatShare = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=0.5,
+        description="Share of a labeler's tasks that are a task of their own again, in another "
+        "order; its ranking is marked `is_repeat`.",
+        examples=[0.0],
+    ),
+]
 
 
 class ProjectIn(BaseModel):
@@ -45,6 +102,9 @@ class ProjectIn(BaseModel):
         description="What labelers go by, in Markdown.",
         examples=["Prefer the answer that is **right**; of two right ones, the shorter."],
     )
+    flags: Flags = None
+    gold_share: GoldShare = None
+    repeat_share: RepeatShare = None
 
 
 class ProjectChange(BaseModel):
@@ -61,6 +121,9 @@ class ProjectChange(BaseModel):
     restricted: bool | None = Field(
         default=None, description="Open to its members only.", examples=[False]
     )
+    flags: Flags = None
+    gold_share: GoldShare = None
+    repeat_share: RepeatShare = None
 
 
 class ProjectOut(BaseModel):
@@ -74,6 +137,18 @@ class ProjectOut(BaseModel):
         examples=[1],
     )
     restricted: bool = Field(description="Open to its members only.", examples=[False])
+    flags: list[FlagOut] = Field(
+        description="The flags of its rankings, in the order of their buttons, retired ones too."
+    )
+    gold_share: float | None = Field(
+        description="Share of a labeler's tasks that are gold; null for labelers, who are not "
+        "told.",
+        examples=[0.05],
+    )
+    repeat_share: float | None = Field(
+        description="Share of a labeler's tasks that they ranked before; null for labelers.",
+        examples=[0.0],
+    )
     created_at: datetime = Field(description="When it was created, RFC 3339 in UTC.")
     archived_at: datetime | None = Field(description="When it was archived, or null.")
 
@@ -159,9 +234,17 @@ PROMPTS_BODY = {
 @router.post("/projects", status_code=201, summary="Create a project", responses=NAME_TAKEN)
 def create(body: ProjectIn, session: WriteSession, user: Admin) -> ProjectOut:
     """A new project without prompts, open to every labeler."""
-    project = create_project(session, user, name=body.name, guidelines=body.guidelines)
+    project = create_project(
+        session,
+        user,
+        name=body.name,
+        guidelines=body.guidelines,
+        flags=_plain(body.flags),
+        gold_share=body.gold_share,
+        repeat_share=body.repeat_share,
+    )
     record(session, user, "project.create", "project", project.id, name=project.name)
-    return describe_project(project)
+    return describe_project(project, user)
 
 
 @router.get("/projects", summary="List projects")
@@ -171,7 +254,7 @@ def list_all(
     """The projects that are open to you and not archived, oldest first."""
     projects = list_projects(session, user, after_id=cursor or None, limit=limit + 1)
     return ProjectList(
-        items=[describe_project(project) for project in projects[:limit]],
+        items=[describe_project(project, user) for project in projects[:limit]],
         next_cursor=projects[limit - 1].id if len(projects) > limit else None,
     )
 
@@ -179,12 +262,12 @@ def list_all(
 @router.get("/projects/{project_id}", summary="Look at a project")
 def get(project_id: str, session: ReadSession, user: CurrentUser) -> ProjectOut:
     """One project that is open to you."""
-    return describe_project(get_project(session, project_id, user))
+    return describe_project(get_project(session, project_id, user), user)
 
 
 @router.patch("/projects/{project_id}", summary="Change a project", responses=NAME_TAKEN)
 def change(project_id: str, body: ProjectChange, session: WriteSession, user: Admin) -> ProjectOut:
-    """Change the name, the guidelines or who may rank."""
+    """Change the name, the guidelines, the flags, what is measured, or who may rank."""
     project = get_project(session, project_id, user)
     update_project(
         session,
@@ -193,6 +276,9 @@ def change(project_id: str, body: ProjectChange, session: WriteSession, user: Ad
         name=body.name,
         guidelines=body.guidelines,
         restricted=body.restricted,
+        flags=_plain(body.flags),
+        gold_share=body.gold_share,
+        repeat_share=body.repeat_share,
     )
     record(
         session,
@@ -204,7 +290,7 @@ def change(project_id: str, body: ProjectChange, session: WriteSession, user: Ad
         guidelines_version=project.guidelines_version,
         restricted=project.restricted,
     )
-    return describe_project(project)
+    return describe_project(project, user)
 
 
 @router.post(
@@ -257,14 +343,22 @@ def list_project_prompts(
     )
 
 
-def describe_project(project: Project) -> ProjectOut:
-    """The project as REST gives it."""
+def _plain(flags: list[FlagIn] | None) -> list[dict[str, Any]] | None:
+    return None if flags is None else [flag.model_dump() for flag in flags]
+
+
+def describe_project(project: Project, user: User) -> ProjectOut:
+    """The project as REST gives it; who ranks is not told how often they are tested."""
+    told = user.role in (Role.ADMIN, Role.RESEARCHER)
     return ProjectOut(
         id=project.id,
         name=project.name,
         guidelines=project.guidelines,
         guidelines_version=project.guidelines_version,
         restricted=project.restricted,
+        flags=[FlagOut(**flag) for flag in list_flags(project)],
+        gold_share=project.gold_share if told else None,
+        repeat_share=project.repeat_share if told else None,
         created_at=project.created_at,
         archived_at=project.archived_at,
     )

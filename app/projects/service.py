@@ -1,14 +1,19 @@
 """Projects: who may see them, their guidelines and their members."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid, NotFound
+from app.labeling.flags import set_flags
 from app.models import Guidelines, Membership, Project, Role, User, utc_now
 
 MAX_NAME_LENGTH = 200
 MAX_GUIDELINES_LENGTH = 200_000
+MOST_SHARE = 0.5
 
 
 def _checked_name(name: str) -> str:
@@ -50,10 +55,41 @@ def _refuse_taken_name(session: Session, name: str, but: Project | None = None) 
         )
 
 
-def create_project(session: Session, user: User | None, *, name: str, guidelines: str) -> Project:
+def _set_labeling(
+    project: Project,
+    flags: Sequence[Mapping[str, Any]] | None,
+    gold_share: float | None,
+    repeat_share: float | None,
+) -> None:
+    """Change what is given of how the project is labeled."""
+    if flags is not None:
+        set_flags(project, flags)
+    if gold_share is not None:
+        project.gold_share = _checked_share("gold_share", gold_share)
+    if repeat_share is not None:
+        project.repeat_share = _checked_share("repeat_share", repeat_share)
+
+
+def _checked_share(name: str, share: float) -> float:
+    if not 0 <= share <= MOST_SHARE:  # NaN is not either
+        raise Invalid(f"{name} must be from 0 to {MOST_SHARE}.", fields={name: "from 0 to 0.5"})
+    return float(share)
+
+
+def create_project(
+    session: Session,
+    user: User | None,
+    *,
+    name: str,
+    guidelines: str,
+    flags: Sequence[Mapping[str, Any]] | None = None,
+    gold_share: float | None = None,
+    repeat_share: float | None = None,
+) -> Project:
     """A new project, open to every labeler; admins may call.
 
-    Raises Invalid for an empty or overlong name, Conflict for a name that is taken.
+    Without `flags` it has the usual ones. Raises Invalid for an empty or overlong name, flags or shares that cannot be, Conflict for a
+    name that is taken.
     """
     name = _checked_name(name)
     _refuse_taken_name(session, name)
@@ -62,6 +98,9 @@ def create_project(session: Session, user: User | None, *, name: str, guidelines
         guidelines=_checked_guidelines(guidelines),
         created_by=user.id if user else None,
     )
+    if flags is not None:
+        project.flags = []
+    _set_labeling(project, flags, gold_share, repeat_share)
     session.add(project)
     _flush_name(session, name)
     _keep_guidelines(session, project, user)
@@ -138,11 +177,14 @@ def update_project(
     name: str | None = None,
     guidelines: str | None = None,
     restricted: bool | None = None,
+    flags: Sequence[Mapping[str, Any]] | None = None,
+    gold_share: float | None = None,
+    repeat_share: float | None = None,
 ) -> Project:
     """Change what is given; admins may call.
 
     Guidelines that really changed get the next version number, which later rankings carry; every
-    version is kept.
+    version is kept. Flags that are left out of the new list are retired.
     """
     if name is not None:
         name = _checked_name(name)
@@ -156,6 +198,7 @@ def update_project(
             _keep_guidelines(session, project, user)
     if restricted is not None:
         project.restricted = restricted
+    _set_labeling(project, flags, gold_share, repeat_share)
     _flush_name(session, project.name)
     return project
 

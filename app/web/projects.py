@@ -1,27 +1,22 @@
-"""Projects: the list, a new one, the loop page and the settings."""
+"""Projects: the list, a new one, the loop page, archiving."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.dependencies import Admin, AppDatabase, ReadSession, Researcher
 from app.errors import AppError
-from app.models import Membership, Project, Role, User
+from app.models import Project, User
 from app.projects.loop import get_loop_state
 from app.projects.service import (
-    add_member,
     archive_project,
     create_project,
     get_project,
-    list_members,
     list_projects,
-    remove_member,
     restore_project,
-    update_project,
 )
 from app.projects.summaries import summarize_projects
 from app.web.next_steps import build_headline, poll_seconds
@@ -31,7 +26,6 @@ from app.web.templating import redirect_with_message, render
 router = APIRouter()
 
 Text = Annotated[str, Form()]
-Members = Annotated[list[str], Form(default_factory=list)]
 
 
 @router.get("/projects")
@@ -97,73 +91,6 @@ def show_loop(
     return render(request, "projects/_loop.html", _loop_context(session, project, user))
 
 
-@router.get("/projects/{project_id}/settings")
-def show_settings(
-    request: Request, session: ReadSession, user: Admin, project_id: str
-) -> HTMLResponse:
-    """Name, guidelines and members."""
-    project = get_project(session, project_id, user)
-    members = [member.id for member in list_members(session, project)]
-    form = _form(project.name, project.guidelines, restricted=project.restricted, members=members)
-    return _render_settings(request, session, project, form)
-
-
-@router.post("/projects/{project_id}/settings/preview")
-def preview_settings(
-    request: Request,
-    session: ReadSession,
-    user: Admin,
-    project_id: str,
-    members: Members,
-    name: Text = "",
-    guidelines: Text = "",
-    restricted: Annotated[bool, Form()] = False,
-) -> HTMLResponse:
-    """The settings again, with the guidelines as labelers will read them; nothing is stored."""
-    project = get_project(session, project_id, user)
-    form = _form(name, guidelines, restricted=restricted, members=members, preview=True)
-    return _render_settings(request, session, project, form)
-
-
-@router.post("/projects/{project_id}/settings")
-def save_settings(
-    request: Request,
-    database: AppDatabase,
-    user: Admin,
-    project_id: str,
-    members: Members,
-    name: Text = "",
-    guidelines: Text = "",
-    restricted: Annotated[bool, Form()] = False,
-) -> Response:
-    """Store all of it, or nothing."""
-    try:
-        with database.write() as session:
-            project = get_project(session, project_id, user)
-            update_project(
-                session, user, project, name=name, guidelines=guidelines, restricted=restricted
-            )
-            _set_members(session, project, members)
-            record(
-                session,
-                user,
-                "project.update",
-                "project",
-                project.id,
-                guidelines_version=project.guidelines_version,
-                restricted=restricted,
-                members=len(members),
-            )
-    except AppError as error:
-        if not error.fields:
-            raise
-        with database.read() as session:
-            project = get_project(session, project_id, user)
-            form = _form(name, guidelines, restricted=restricted, members=members, error=error)
-            return _render_settings(request, session, project, form, status_code=error.status)
-    return redirect_with_message(f"/projects/{project_id}/settings", "Saved.")
-
-
 @router.post("/projects/{project_id}/archive")
 def archive(database: AppDatabase, user: Admin, project_id: str) -> Response:
     """Hide the project from lists and from labelers."""
@@ -188,17 +115,13 @@ def _form(
     name: str = "",
     guidelines: str = "",
     *,
-    restricted: bool = False,
-    members: list[str] | None = None,
     preview: bool = False,
     error: AppError | None = None,
 ) -> dict[str, Any]:
-    """What the form of a project shows: the values as typed, and what is wrong with them."""
+    """What the form of a new project shows: the values as typed, and what is wrong with them."""
     return {
         "name": name,
         "guidelines": guidelines,
-        "restricted": restricted,
-        "member_ids": set(members or []),
         "preview": preview,
         "problem": error.detail if error else None,
         "fields": error.fields if error else {},
@@ -216,35 +139,3 @@ def _loop_context(session: Session, project: Project, user: User) -> dict[str, A
         "poll_seconds": poll_seconds(state),
         "user": user,
     }
-
-
-def _render_settings(
-    request: Request,
-    session: Session,
-    project: Project,
-    form: dict[str, Any],
-    status_code: int = 200,
-) -> HTMLResponse:
-    people = session.scalars(
-        select(User)
-        .where(User.role == Role.LABELER, User.disabled_at.is_(None))
-        .order_by(User.simulation_rule.is_not(None), User.email)
-    ).all()
-    context = {"project": project, "active": "settings", "people": people, **form}
-    return render(request, "projects/settings.html", context, status_code=status_code)
-
-
-def _set_members(session: Session, project: Project, members: list[str]) -> None:
-    """Make exactly these labelers the members; ids of nobody are ignored."""
-    wanted = {
-        person.id: person for person in session.scalars(select(User).where(User.id.in_(members)))
-    }
-    present = set(
-        session.scalars(select(Membership.user_id).where(Membership.project_id == project.id))
-    )
-    for person in list_members(session, project):
-        if person.id not in wanted and person.role == Role.LABELER and person.disabled_at is None:
-            remove_member(session, project, person)
-    for user_id, person in wanted.items():
-        if user_id not in present:
-            add_member(session, project, person)
