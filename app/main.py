@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from app.accounts.throttle import SignInThrottle
 from app.api import assignments as api_assignments
+from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
 from app.api import models as api_models
 from app.api import pairs as api_pairs
@@ -15,6 +16,7 @@ from app.settings import Settings, load_settings
 from app.web import (
     account,
     api_docs,
+    guidelines,
     health,
     jobs,
     models,
@@ -36,6 +38,7 @@ from app.web.static_files import static_app
 
 API_ROUTERS = [
     api_projects.router,
+    api_guidelines.router,
     api_rounds.router,
     api_assignments.router,
     api_rankings.router,
@@ -51,6 +54,7 @@ WEB_ROUTERS = [
     people.router,
     projects.router,
     project_settings.router,
+    guidelines.router,
     prompts.router,
     rounds.router,
     ranking.router,
