@@ -91,17 +91,25 @@ def kendall_w(orders: Sequence[Ranks]) -> float | None:
     sums = [0.0] * completions
     correction = 0
     for order in zip(*kept, strict=True):
-        for place, rank in enumerate(order):
-            # The mid-rank: those before it, and half of those it shares its place with.
-            below = sum(other < rank for other in order)
-            same = sum(other == rank for other in order)
-            sums[place] += below + (same + 1) / 2
-            # A group of t adds t·(t² − 1) = t³ − t, in t equal parts.
-            correction += same * same - 1
+        mid_ranks, tied = _mid_ranks(order)
+        correction += tied
+        for place, value in enumerate(mid_ranks):
+            sums[place] += value
     mean = labelers * (completions + 1) / 2
     spread = sum((value - mean) ** 2 for value in sums)
     most = labelers**2 * (completions**3 - completions) - labelers * correction
     return 12 * spread / most if most else None
+
+
+@lru_cache(maxsize=8192)
+def _mid_ranks(order: tuple[int, ...]) -> tuple[tuple[float, ...], int]:
+    """The mid-rank of each completion (those before it, and half of those it shares its place
+    with) and Σ (t³ − t) over the groups of t tied ones."""
+    same = [order.count(rank) for rank in order]
+    below = [sum(other < rank for other in order) for rank in order]
+    mid_ranks = tuple(less + (tied + 1) / 2 for less, tied in zip(below, same, strict=True))
+    # A group of t adds t³ − t in t equal parts.
+    return mid_ranks, sum(tied * tied - 1 for tied in same)
 
 
 def gold_score(ranks: Ranks, gold: Ranks) -> tuple[float, int]:
@@ -114,16 +122,21 @@ def gold_score(ranks: Ranks, gold: Ranks) -> tuple[float, int]:
     return same.bit_count() + tied.bit_count() / 2, strict.bit_count()
 
 
-def slot_wins(ranks: Ranks, shown: Sequence[int]) -> list[tuple[float, int]]:
+def slot_wins(ranks: Ranks, shown: Sequence[int]) -> tuple[tuple[float, int], ...]:
     """For each place on the page, the pairs won by the completion shown there, a tie being half,
     and the pairs it was in; empty where the order shown is unknown."""
-    signs = [ranks[place] for place in shown]
+    return _order_wins(tuple(ranks[place] for place in shown))
+
+
+@lru_cache(maxsize=8192)
+def _order_wins(order: tuple[int | None, ...]) -> tuple[tuple[float, int], ...]:
+    ranked = [rank for rank in order if rank is not None]
     wins = []
-    for slot, rank in enumerate(signs):
-        others = [other for place, other in enumerate(signs) if place != slot and other is not None]
+    for rank in order:
         if rank is None:
             wins.append((0.0, 0))
             continue
-        won = sum(1.0 if rank < other else 0.5 if rank == other else 0.0 for other in others)
-        wins.append((won, len(others)))
-    return wins
+        tied = ranked.count(rank) - 1
+        won = sum(rank < other for other in ranked)
+        wins.append((won + tied / 2, len(ranked) - 1))
+    return tuple(wins)
