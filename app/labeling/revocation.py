@@ -84,8 +84,8 @@ def restore_rankings(session: Session, admin: User | None, project_id: str, labe
         ranking.revoke_reason = ""
         task = tasks[ranking.task_id]
         if assignment is not None:
-            assignment.state = AssignmentState.SUBMITTED
-            assignment.slot = None if ranking.is_repeat else first_free_slot(session, task.id)
+            slot = None if ranking.is_repeat else first_free_slot(session, task.id)
+            assignment.state, assignment.slot = AssignmentState.SUBMITTED, slot
         if not ranking.is_repeat:
             task.rankings_got += 1
             task.slots_taken += 1
