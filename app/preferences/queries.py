@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Select, and_, case, func, select
@@ -105,6 +106,31 @@ def iter_rankings(
 ) -> Iterator[StoredRanking]:
     """The project's rankings in the order they were made, a few hundred in memory at a time."""
     yield from _iter_selected(session, select_rankings(project_id, filters or PairFilters()))
+
+
+def iter_rankings_by_task(
+    session: Session, project_id: str, filters: PairFilters | None = None
+) -> Iterator[list[StoredRanking]]:
+    """The rankings of one task after the other, by task id, in the order made; no repeats.
+
+    The database sorts and hands them out as they are asked for: a few hundred in memory at a time.
+    """
+    selected = select_rankings(project_id, filters or PairFilters()).where(~Ranking.is_repeat)
+    columns = _with_columns(selected).order_by(Ranking.task_id, Ranking.id)
+    rows = session.execute(columns, execution_options={"yield_per": CHUNK_RANKINGS})
+    batch: list[Any] = []
+    for _, of_task in groupby(rows, key=lambda row: row.task_id):
+        batch += of_task
+        if len(batch) >= CHUNK_RANKINGS:
+            yield from _by_task(session, batch)
+            batch = []
+    yield from _by_task(session, batch)
+
+
+def _by_task(session: Session, rows: list[Any]) -> Iterator[list[StoredRanking]]:
+    rankings = _assemble(session, rows)
+    for _, of_task in groupby(rankings, key=lambda ranking: ranking.task_id):
+        yield list(of_task)
 
 
 def iter_frozen_rankings(session: Session, snapshot_id: str) -> Iterator[StoredRanking]:
