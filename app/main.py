@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from app.accounts.throttle import SignInThrottle
+from app.api import agreement as api_agreement
 from app.api import assignments as api_assignments
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
@@ -43,6 +44,7 @@ API_ROUTERS = [
     api_assignments.router,
     api_rankings.router,
     api_pairs.router,
+    api_agreement.router,
     api_jobs.router,
     api_models.router,
 ]
