@@ -9,6 +9,9 @@ from app.errors import Unavailable
 
 VENDOR_FILES = {
     "axe/axe.min.js": "axe-core/axe.min.js",
+    "diff/diff/base.js": "diff/libesm/diff/base.js",
+    "diff/diff/word.js": "diff/libesm/diff/word.js",
+    "diff/util/string.js": "diff/libesm/util/string.js",
     "htmx/htmx.min.js": "htmx.org/dist/htmx.min.js",
     "icons/tabler-sprite.svg": "@tabler/icons-sprite/dist/tabler-sprite.svg",
     "sortable/Sortable.min.js": "sortablejs/Sortable.min.js",
@@ -17,7 +20,8 @@ VENDOR_FILES = {
     "uplot/uPlot.esm.js": "uplot/dist/uPlot.esm.js",
     "uplot/uPlot.min.css": "uplot/dist/uPlot.min.css",
 }
-"""Path under `static/vendor/` → path under `node_modules/`."""
+"""Path under `static/vendor/` → path under `node_modules/`. Of the packages made of many modules only
+those that pages import."""
 
 
 def install_assets(root: Path) -> None:
@@ -37,11 +41,14 @@ def node_modules_match_lock(root: Path) -> bool:
     """Whether every package of the lock is installed in the locked version.
 
     npm keeps its own record of what it installed inside `node_modules`; comparing it with the lock
-    costs two small files, so this may run at every start.
+    costs two small files, so this may run at every start. `npm install --package-lock-only` writes
+    that record without installing, so the files that pages need are looked for as well.
     """
     try:
         installed = read_locked_versions(root / "node_modules/.package-lock.json")
     except FileNotFoundError:
+        return False
+    if not all((root / "node_modules" / path).is_file() for path in VENDOR_FILES.values()):
         return False
     return all(
         installed.get(name) == version

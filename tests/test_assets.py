@@ -50,6 +50,22 @@ def test_npm_runs_when_packages_are_missing_or_of_another_version(root, npm_call
     assert npm_calls == [root, root]
 
 
+def test_npm_runs_when_its_record_names_a_package_whose_files_are_missing(root, npm_calls):
+    (root / "node_modules/diff/libesm/diff/word.js").unlink()
+    with pytest.raises(FileNotFoundError):  # the npm of this test installs nothing
+        assets.install_assets(root)
+    assert npm_calls == [root]
+
+
+def test_every_vendored_module_finds_what_it_imports():
+    for path in assets.VENDOR_FILES:
+        file = ROOT / "static/vendor" / path
+        if file.suffix != ".js" or not file.is_file():
+            continue
+        for imported in re.findall(r"^import .* from ['\"](\..*)['\"];$", file.read_text(), re.M):
+            assert (file.parent / imported).is_file(), f"{path} imports {imported}"
+
+
 def test_a_changed_file_is_copied_again(root, npm_calls):
     assets.install_assets(root)
     (root / "node_modules/htmx.org/dist/htmx.min.js").write_text("a newer one")
