@@ -16,6 +16,7 @@ from app.db import Database
 from app.settings import Settings, load_settings
 from app.web import (
     account,
+    agreement,
     api_docs,
     guidelines,
     health,
@@ -61,6 +62,7 @@ WEB_ROUTERS = [
     rounds.router,
     ranking.router,
     pairs.router,
+    agreement.router,
     jobs.router,
     models.router,
 ]

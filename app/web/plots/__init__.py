@@ -17,6 +17,7 @@ from app.web.plots.intervals import (
     ForestPlot,
     LinePlot,
     leaves_out,
+    lies_below,
     plot_forest,
     plot_weeks,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "as_seconds",
     "describe_interval",
     "leaves_out",
+    "lies_below",
     "plot_days",
     "plot_forest",
     "plot_histogram",

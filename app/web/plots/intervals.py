@@ -32,7 +32,7 @@ class ForestRow:
     interval: str
     count: str
     off: bool
-    """Whether the interval leaves the reference out."""
+    """Whether it is marked as lying off the reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,15 @@ def plot_forest(
     finding: str = "",
     reference: float | None = None,
     reference_label: str = "",
+    only_below: bool = False,
     floor: float | None = 0.0,
     ceiling: float | None = 1.0,
     format_: Format = as_percent,
 ) -> ForestPlot:
     """A row for each (label, address, figure); an empty address makes no link.
 
-    The finding, unless given, says which rows lie off the reference.
+    Rows that lie off the reference (`only_below`: below it) are marked, and the finding, unless
+    given, says how many do.
     """
     values = [
         edge
@@ -107,7 +109,16 @@ def plot_forest(
         values.append(reference)
     scale, steps = fit_scale(values, floor=floor, ceiling=ceiling)
     rows = [
-        _forest_row(scale, label, href, figure, reference, noun, format_)
+        _forest_row(
+            scale,
+            label,
+            href,
+            figure,
+            noun,
+            format_,
+            off=reference is not None
+            and (lies_below if only_below else leaves_out)(figure, reference),
+        )
         for label, href, figure in figures
     ]
     if not finding and reference is not None:
@@ -138,11 +149,11 @@ def _forest_row(
     label: str,
     href: str,
     figure: Interval,
-    reference: float | None,
     noun: str,
     format_: Format,
+    *,
+    off: bool,
 ) -> ForestRow:
-    known = figure.low is not None and figure.high is not None
     return ForestRow(
         label=label,
         href=href,
@@ -152,7 +163,7 @@ def _forest_row(
         text=MISSING if figure.value is None else format_(figure.value),
         interval=describe_interval(figure, format_),
         count=f"{figure.n:,} {noun}{'' if figure.n == 1 else 's'}",
-        off=known and reference is not None and leaves_out(figure, reference),
+        off=off,
     )
 
 
@@ -161,6 +172,11 @@ def leaves_out(figure: Interval, reference: float) -> bool:
     if figure.low is None or figure.high is None:
         return False
     return figure.low > reference or figure.high < reference
+
+
+def lies_below(figure: Interval, reference: float) -> bool:
+    """Whether the figure's whole interval is below the reference."""
+    return figure.high is not None and figure.high < reference
 
 
 def plot_weeks(
