@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,10 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def live_server(tmp_path: Path) -> Iterator[LiveServer]:
-    """A running app with empty tables."""
-    settings = Settings(data_dir=tmp_path / "data", database_url=None)
+@contextmanager
+def serve(data_dir: Path) -> Iterator[LiveServer]:
+    """A running app with empty tables, its data in this new folder."""
+    settings = Settings(data_dir=data_dir, database_url=None)
     settings.data_dir.mkdir(parents=True)
     app = create_app(settings)
     Base.metadata.create_all(app.state.database.writer)
@@ -81,6 +82,13 @@ def live_server(tmp_path: Path) -> Iterator[LiveServer]:
         server.should_exit = True
         thread.join(timeout=10)
     app.state.database.dispose()
+
+
+@pytest.fixture
+def live_server(tmp_path: Path) -> Iterator[LiveServer]:
+    """A running app with empty tables."""
+    with serve(tmp_path / "data") as server:
+        yield server
 
 
 @pytest.fixture
