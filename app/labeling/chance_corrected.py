@@ -56,20 +56,30 @@ def task_coincidences(
 
 
 def ordinal_alpha(coincidences: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-    """α = 1 − D_o / D_e with the ordinal metric, [..., V, V] → [...]; nan where D_e is 0.
+    """α with the ordinal metric, [..., V, V] → [...]; nan where D_e is 0.
 
-    D_o = Σ_ck o_ck δ²_ck and D_e = Σ_ck n_c n_k δ²_ck / (n − 1) with n_c = Σ_k o_ck, n = Σ n_c and
-    δ_ck = Σ_{g=c..k} n_g − (n_c + n_k) / 2 (Krippendorff 2011, sections D and E).
+    δ_ck = Σ_{g=c..k} n_g − (n_c + n_k) / 2 with n_c = Σ_k o_ck (Krippendorff 2011, section E).
     """
     marginals = coincidences.sum(axis=-1)
+    # The sum from c to k less half of both ends is a difference of sums that end half-way.
     upto = marginals.cumsum(axis=-1) - marginals / 2
-    # The sum from c to k less half of both ends is a difference of such half-way sums.
     distances = (upto[..., :, None] - upto[..., None, :]) ** 2
-    total = marginals.sum(axis=-1)
-    observed = (coincidences * distances).sum(axis=(-2, -1))
+    return alpha_from_distances(coincidences, distances)
+
+
+def alpha_from_distances(
+    coincidences: NDArray[numpy.float64], distances: NDArray[numpy.float64]
+) -> NDArray[numpy.float64]:
+    """α = 1 − D_o / D_e for squared distances δ² between values, both [..., V, V] → [...].
+
+    D_o = Σ_ck o_ck δ²_ck and D_e = Σ_ck n_c n_k δ²_ck / (n − 1) with n_c = Σ_k o_ck and n = Σ n_c
+    (Krippendorff 2011, section D); nan where D_e is 0.
+    """
+    marginals = coincidences.sum(axis=-1)
     products = marginals[..., :, None] * marginals[..., None, :]
+    observed = (coincidences * distances).sum(axis=(-2, -1))
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        expected = (products * distances).sum(axis=(-2, -1)) / (total - 1)
+        expected = (products * distances).sum(axis=(-2, -1)) / (marginals.sum(axis=-1) - 1)
         return numpy.asarray(1 - observed / expected)
 
 
