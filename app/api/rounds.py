@@ -4,16 +4,16 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.api.paging import Cursor, Limit, page_of
+from app.api.round_inputs import RoundChange, RoundIn, TasksIn
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.models import Round
+from app.projects.round_changes import update_round
 from app.projects.round_counts import RoundCounts, round_counts
 from app.projects.rounds import (
-    MOST_COMPLETIONS,
-    MOST_LABELERS,
     accept_round,
     close_round,
     create_round,
@@ -30,91 +30,6 @@ router = APIRouter(tags=["rounds"])
 CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"description": "`round_generating`: its completions are still being made."}
 }
-
-
-class SamplingIn(BaseModel):
-    """How completions are drawn."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    temperature: float = Field(
-        default=0.8, ge=0, le=2, description="0 takes the likeliest token.", examples=[0.8]
-    )
-    top_p: float = Field(
-        default=0.95,
-        ge=0.01,
-        le=1,
-        description="Samples from the likeliest tokens that together have this probability.",
-        examples=[0.95],
-    )
-    max_new_tokens: int = Field(
-        default=48, ge=1, le=4096, description="Longest completion, in tokens.", examples=[48]
-    )
-    seed: int | None = Field(
-        default=None,
-        ge=0,
-        le=2**31 - 1,
-        description="The same seed gives the same completions; null draws one and keeps it.",
-        examples=[7],
-    )
-
-
-class RoundIn(BaseModel):
-    """A round to start."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    policies: list[str] = Field(
-        min_length=1,
-        max_length=MOST_COMPLETIONS,
-        description="Ids of the policies that write completions.",
-        examples=[["smollm2-135m-instruct"]],
-    )
-    completions_per_prompt: int = Field(
-        default=4,
-        ge=2,
-        le=MOST_COMPLETIONS,
-        description="All completions of a prompt, dealt to the policies in turn: 4 of two "
-        "policies are 2 and 2.",
-        examples=[4],
-    )
-    sampling: SamplingIn = Field(default_factory=SamplingIn)
-    labelers_per_task: int = Field(
-        default=1,
-        ge=1,
-        le=MOST_LABELERS,
-        description="How many people rank each task.",
-        examples=[1],
-    )
-    prompt_limit: int | None = Field(
-        default=None,
-        ge=1,
-        description="Take this many prompts, those with the fewest tasks so far first; null takes "
-        "all.",
-        examples=[20],
-    )
-
-
-class TasksIn(BaseModel):
-    """Tasks whose completions were made elsewhere."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tasks: list[Any] = Field(
-        description="`{prompt: text or messages, completions: [{text, model?}]}` each, with 2 to 9 "
-        "completions; `model` is the id of a registry model or any name.",
-        examples=[
-            [
-                {
-                    "prompt": "Name a colour.",
-                    "completions": [{"text": "Blue.", "model": "mine"}, {"text": "Ten."}],
-                }
-            ]
-        ],
-    )
-    labelers_per_task: int = Field(
-        default=1, ge=1, le=MOST_LABELERS, description="How many people rank each task."
-    )
 
 
 class ProblemOut(BaseModel):
@@ -140,7 +55,12 @@ class CountsOut(BaseModel):
     completions: int
     completions_wanted: int
     rankings_wanted: int
-    rankings_got: int
+    rankings_got: int = Field(description="Of those wanted, never more.")
+    rankings_beyond: int = Field(
+        description="More than their tasks want: every labeler ranks calibration and gold tasks."
+    )
+    calibration: int = Field(description="Tasks that every labeler ranks.")
+    gold: int = Field(description="Tasks of which the right order is known.")
     simulated_rankings: int = Field(description="Of those, made by simulated labelers.")
     problems_total: int = Field(description="Tasks with a problem.")
     problems: list[ProblemOut] = Field(description="The first fifty of them.")
@@ -162,6 +82,10 @@ class RoundOut(BaseModel):
         description="As used, the seed that was drawn included; empty where imported."
     )
     labelers_per_task: int
+    calibration_share: float = Field(
+        description="Share of its tasks that every labeler ranks.", examples=[0.1]
+    )
+    priority: int = Field(description="1 is handed out first, 9 last.", examples=[5])
     prompt_limit: int | None
     job_id: str | None = Field(description="Its latest generation job.")
     created_at: datetime
@@ -208,6 +132,8 @@ def create(project_id: str, body: RoundIn, session: WriteSession, user: Admin) -
         sampling=body.sampling.model_dump(),
         labelers_per_task=body.labelers_per_task,
         prompt_limit=body.prompt_limit,
+        calibration_share=body.calibration_share,
+        priority=body.priority,
     )
     return describe(session, round_)
 
@@ -234,7 +160,15 @@ def bring_tasks(
     Good tasks are stored once, bad ones are named in `rejected`; 422 when none is good.
     """
     project = get_project(session, project_id, user)
-    imported = import_tasks(session, user, project, body.tasks, body.labelers_per_task)
+    imported = import_tasks(
+        session,
+        user,
+        project,
+        body.tasks,
+        body.labelers_per_task,
+        calibration_share=body.calibration_share,
+        priority=body.priority,
+    )
     return ImportedRoundOut(
         **describe(session, imported.round).model_dump(),
         created=imported.created,
@@ -247,6 +181,18 @@ def bring_tasks(
 def show(round_id: str, session: ReadSession, user: Admin) -> RoundOut:
     """State, and counts of tasks, completions and rankings."""
     return describe(session, get_round(session, round_id, user))
+
+
+@router.patch(
+    "/rounds/{round_id}",
+    summary="Change a round",
+    responses={409: {"description": "`round_of_imports`: it asks nobody to rank."}},
+)
+def change(round_id: str, body: RoundChange, session: WriteSession, user: Admin) -> RoundOut:
+    """Change its priority, how many people rank each task, or its share of calibration tasks."""
+    round_ = get_round(session, round_id, user)
+    update_round(session, user, round_, **body.model_dump())
+    return describe(session, round_)
 
 
 @router.post("/rounds/{round_id}/retry", summary="Make what is missing", responses=CONFLICT)
@@ -293,6 +239,8 @@ def describe(session: Session, round_: Round) -> RoundOut:
         completions_per_prompt=round_.completions_per_prompt,
         sampling=round_.sampling or {},
         labelers_per_task=round_.labelers_per_task,
+        calibration_share=round_.calibration_share,
+        priority=round_.priority,
         prompt_limit=round_.prompt_limit,
         job_id=round_.job_id,
         created_at=round_.created_at,
@@ -312,6 +260,9 @@ def _describe_counts(counts: RoundCounts) -> CountsOut:
         completions_wanted=counts.completions_wanted,
         rankings_wanted=counts.rankings_wanted,
         rankings_got=counts.rankings_got,
+        rankings_beyond=counts.rankings_beyond,
+        calibration=counts.calibration,
+        gold=counts.gold,
         simulated_rankings=counts.simulated_rankings,
         problems_total=counts.problems_total,
         problems=[

@@ -2,10 +2,19 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from app.models import Completion, Prompt, Ranking, RankingSource, Round, Task, TaskState
+from app.models import (
+    Completion,
+    Prompt,
+    Ranking,
+    RankingSource,
+    Round,
+    Task,
+    TaskPurpose,
+    TaskState,
+)
 
 MOST_PROBLEMS_LISTED = 50
 
@@ -35,6 +44,13 @@ class RoundCounts:
     rankings_wanted: int
     """Of every task that is or will be shown; short ones want none."""
     rankings_got: int
+    """Of those wanted: what a task has beyond does not hide what another one lacks."""
+    rankings_beyond: int
+    """More than their tasks want: calibration and gold tasks are ranked by everybody."""
+    calibration: int
+    """Tasks that everybody ranks."""
+    gold: int
+    """Tasks of which the right order is known."""
     simulated_rankings: int
     problems_total: int
     problems: list[TaskProblem]
@@ -48,6 +64,7 @@ class RoundCounts:
 def round_counts(session: Session, round_id: str) -> RoundCounts:
     """Count a round in a handful of statements, whatever its size."""
     round_ = session.get_one(Round, round_id)
+    beyond = Task.rankings_got - Task.rankings_wanted
     rows = session.execute(
         select(
             Task.state,
@@ -55,6 +72,9 @@ def round_counts(session: Session, round_id: str) -> RoundCounts:
             func.sum(Task.rankings_wanted),
             func.sum(Task.rankings_got),
             func.count(Task.problem),
+            func.sum(case((beyond > 0, beyond), else_=0)),
+            func.count(case((Task.purpose == TaskPurpose.CALIBRATION, 1))),
+            func.count(case((Task.purpose == TaskPurpose.GOLD, 1))),
         )
         .where(Task.round_id == round_id)
         .group_by(Task.state)
@@ -80,7 +100,10 @@ def round_counts(session: Session, round_id: str) -> RoundCounts:
         completions=completions,
         completions_wanted=tasks * round_.completions_per_prompt if generated else completions,
         rankings_wanted=sum(int(row[2]) for row in rows if row[0] != TaskState.SHORT),
-        rankings_got=sum(int(row[3]) for row in rows),
+        rankings_got=sum(int(row[3]) - int(row[5]) for row in rows),
+        rankings_beyond=sum(int(row[5]) for row in rows),
+        calibration=sum(int(row[6]) for row in rows),
+        gold=sum(int(row[7]) for row in rows),
         simulated_rankings=_count_simulated(session, round_id),
         problems_total=sum(int(row[4]) for row in rows),
         problems=_list_problems(session, round_id),

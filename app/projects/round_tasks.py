@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.models import Completion, Prompt, Round, Task, TaskState
+from app.models import Completion, Prompt, Round, Task, TaskPurpose, TaskState
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,16 @@ def list_round_tasks(
     round_: Round,
     *,
     state: TaskState | None = None,
+    purpose: TaskPurpose | None = None,
     after_id: str = "",
     limit: int = 20,
 ) -> list[TaskWithCompletions]:
-    """Tasks in their order, those of one state where given."""
+    """Tasks in their order, those of one state or purpose where given."""
     tasks = select(Task.id).where(Task.round_id == round_.id, Task.id > after_id)
     if state is not None:
         tasks = tasks.where(Task.state == state)
+    if purpose is not None:
+        tasks = tasks.where(Task.purpose == purpose)
     return _load(session, list(session.scalars(tasks.order_by(Task.id).limit(limit))))
 
 

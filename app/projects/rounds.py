@@ -32,13 +32,14 @@ from app.models import (
     new_id,
     utc_now,
 )
+from app.models.projects import NORMAL_PRIORITY
+from app.projects.round_changes import check_round_numbers, mark_calibration
 from app.projects.service import get_project
 from app.registry.service import require_model
 from app.training.configs import option
 
 FEWEST_COMPLETIONS = 2
 MOST_COMPLETIONS = 9
-MOST_LABELERS = 100
 TASKS_PER_INSERT = 1000
 
 
@@ -80,12 +81,15 @@ def create_round(
     sampling: Mapping[str, Any] | None = None,
     labelers_per_task: int = 1,
     prompt_limit: int | None = None,
+    calibration_share: float = 0.0,
+    priority: int = NORMAL_PRIORITY,
 ) -> Round:
     """A round with a pending task for each prompt, and the generation job that fills them.
 
     `completions_per_prompt` counts all completions of a prompt; they are dealt to the policies in
     turn, so 4 of two policies are 2 and 2. With `prompt_limit` the prompts with the fewest tasks
-    so far come first, then the oldest. For admins: the edge checks that.
+    so far come first, then the oldest. `calibration_share` of the tasks, chosen at random, are
+    for every labeler to rank. For admins: the edge checks that.
 
     Raises:
         Invalid: an unknown policy, a number out of range, no prompts; `fields` names which.
@@ -93,7 +97,12 @@ def create_round(
     """
     if project.archived_at is not None:
         raise Conflict("This project is archived; restore it first.", code="project_archived")
-    _check_numbers(completions_per_prompt, labelers_per_task, prompt_limit)
+    _check_numbers(completions_per_prompt, prompt_limit)
+    check_round_numbers(
+        labelers_per_task=labelers_per_task,
+        priority=priority,
+        calibration_share=calibration_share,
+    )
     _check_policies(session, policies, completions_per_prompt)
     drawn = check_sampling(sampling or {})
     if drawn["temperature"] == 0 and completions_per_prompt > len(policies):
@@ -110,6 +119,8 @@ def create_round(
         completions_per_prompt=completions_per_prompt,
         sampling=drawn,
         labelers_per_task=labelers_per_task,
+        calibration_share=calibration_share,
+        priority=priority,
         prompt_limit=prompt_limit,
         created_by=user.id if user else None,
     )
@@ -117,6 +128,7 @@ def create_round(
     session.flush()
     if not _add_pending_tasks(session, round_):
         raise Invalid("This project has no prompts yet.", code="no_prompts")
+    mark_calibration(session, round_)
     _start_generation(session, user, round_)
     record(session, user, "round.create", "round", round_.id, policies=round_.policies)
     return round_
@@ -270,12 +282,10 @@ def position_policies(round_: Round) -> list[str]:
     ]
 
 
-def _check_numbers(completions: int, labelers: int, prompt_limit: int | None) -> None:
+def _check_numbers(completions: int, prompt_limit: int | None) -> None:
     problems = {}
     if not FEWEST_COMPLETIONS <= completions <= MOST_COMPLETIONS:
         problems["completions_per_prompt"] = f"from {FEWEST_COMPLETIONS} to {MOST_COMPLETIONS}"
-    if not 1 <= labelers <= MOST_LABELERS:
-        problems["labelers_per_task"] = f"from 1 to {MOST_LABELERS}"
     if prompt_limit is not None and prompt_limit < 1:
         problems["prompt_limit"] = "at least 1, or nothing for all prompts"
     if problems:
@@ -327,6 +337,7 @@ def _add_pending_tasks(session: Session, round_: Round) -> int:
                     "round_id": round_.id,
                     "prompt_id": prompt_id,
                     "state": TaskState.PENDING,
+                    "priority": round_.priority,
                     "rankings_wanted": round_.labelers_per_task,
                 }
                 for task_id, prompt_id in zip(ids, batch, strict=True)

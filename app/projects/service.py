@@ -88,8 +88,8 @@ def create_project(
 ) -> Project:
     """A new project, open to every labeler; admins may call.
 
-    Without `flags` it has the usual ones. Raises Invalid for an empty or overlong name, flags or shares that cannot be, Conflict for a
-    name that is taken.
+    Without `flags` it has the usual ones. Raises Invalid for an empty or overlong name and for
+    flags or shares that cannot be, Conflict for a name that is taken.
     """
     name = _checked_name(name)
     _refuse_taken_name(session, name)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict, Invalid
+from app.labeling.gold import check_gold
 from app.models import (
     Completion,
     Model,
@@ -20,21 +21,29 @@ from app.models import (
     RoundKind,
     RoundState,
     Task,
+    TaskPurpose,
     TaskState,
     User,
     new_id,
     opaque_id,
 )
+from app.models.projects import NORMAL_PRIORITY
 from app.projects.messages import Message, check_prompt, check_text, messages_hash
 from app.projects.prompts import ParsedPrompt, store_prompts
 from app.projects.reading import RowError
+from app.projects.round_changes import (
+    FIRST_PRIORITY,
+    LAST_PRIORITY,
+    check_round_numbers,
+    mark_calibration,
+)
 from app.projects.rounds import (
     FEWEST_COMPLETIONS,
     MOST_COMPLETIONS,
-    MOST_LABELERS,
     next_round_number,
 )
 
+TASK_FIELDS = ("prompt", "completions", "priority", "gold")
 BATCH_TASKS = 500
 MOST_LISTED = 20
 MAX_MODEL_LENGTH = 200
@@ -65,6 +74,10 @@ class ParsedTask:
     messages: list[Message]
     is_chat: bool
     completions: list[tuple[str, str | None]]
+    priority: int | None = None
+    """Its own; None for that of its round."""
+    gold: list[int] | None = None
+    """The known rank of each completion, dense."""
 
     @property
     def content_hash(self) -> str:
@@ -79,25 +92,29 @@ def import_tasks(
     project: Project,
     tasks: Sequence[Any],
     labelers_per_task: int = 1,
+    *,
+    calibration_share: float = 0.0,
+    priority: int = NORMAL_PRIORITY,
 ) -> TaskImport:
     """A round of tasks with completions made elsewhere, open to labelers at once.
 
-    Each task is `{prompt: str or [messages], completions: [{text, model?}]}` with 2 to 9
-    completions; `model` may be the id of a registry model or any name. Good tasks are stored once,
-    prompts are shared with the project's own, bad tasks are named with their reason. For admins:
-    the edge checks that.
+    Each task is `{prompt: str or [messages], completions: [{text, model?}], priority?, gold?}`
+    with 2 to 9 completions; `model` may be the id of a registry model or any name, `gold` is the
+    known rank of each completion. Good tasks are stored once, prompts are shared with the
+    project's own, bad tasks are named with their reason. `calibration_share` of those that are not
+    gold, chosen at random, are for every labeler to rank. For admins: the edge checks that.
 
     Raises:
-        Invalid: no task is good, or `labelers_per_task` is out of range.
+        Invalid: no task is good, or a number is out of range.
         Conflict: the project is archived.
     """
     if project.archived_at is not None:
         raise Conflict("This project is archived; restore it first.", code="project_archived")
-    if not 1 <= labelers_per_task <= MOST_LABELERS:
-        accepted = f"from 1 to {MOST_LABELERS}"
-        raise Invalid(
-            f"labelers_per_task must be {accepted}.", fields={"labelers_per_task": accepted}
-        )
+    check_round_numbers(
+        labelers_per_task=labelers_per_task,
+        priority=priority,
+        calibration_share=calibration_share,
+    )
     good: dict[str, ParsedTask] = {}
     rejected: list[RejectedTask] = []
     for index, raw in enumerate(tasks):
@@ -117,11 +134,14 @@ def import_tasks(
         state=RoundState.OPEN,
         completions_per_prompt=max(len(task.completions) for task in good.values()),
         labelers_per_task=labelers_per_task,
+        calibration_share=calibration_share,
+        priority=priority,
         created_by=user.id if user else None,
     )
     session.add(round_)
     session.flush()
     _store_tasks(session, round_, good)
+    mark_calibration(session, round_)
     record(session, user, "round.import", "round", round_.id, tasks=len(good))
     duplicates = len(tasks) - len(rejected) - len(good)
     return TaskImport(round_, len(good), duplicates, rejected)
@@ -131,9 +151,9 @@ def parse_task(raw: Any) -> ParsedTask:
     """Understand one task; RowError says why it cannot be taken."""
     if not isinstance(raw, dict):
         raise RowError("a task must be an object with prompt and completions")
-    unknown = sorted(str(key) for key in raw.keys() - {"prompt", "completions"})
+    unknown = sorted(str(key) for key in raw.keys() - set(TASK_FIELDS))
     if unknown:
-        raise RowError(f"unknown fields: {', '.join(unknown)}; accepted: prompt, completions")
+        raise RowError(f"unknown fields: {', '.join(unknown)}; accepted: {', '.join(TASK_FIELDS)}")
     if "prompt" not in raw:
         raise RowError("prompt is missing")
     messages, is_chat = check_prompt(raw["prompt"])
@@ -143,8 +163,33 @@ def parse_task(raw: Any) -> ParsedTask:
     ):
         raise RowError(f"completions must be a list of {FEWEST_COMPLETIONS} to {MOST_COMPLETIONS}")
     return ParsedTask(
-        messages, is_chat, [_parse_completion(item, n) for n, item in enumerate(completions)]
+        messages,
+        is_chat,
+        [_parse_completion(item, n) for n, item in enumerate(completions)],
+        _parse_priority(raw.get("priority")),
+        _parse_gold(raw.get("gold"), len(completions)),
     )
+
+
+def _parse_priority(value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not FIRST_PRIORITY <= value <= LAST_PRIORITY:
+        raise RowError(f"priority must be from {FIRST_PRIORITY} (first) to {LAST_PRIORITY} (last)")
+    return value
+
+
+def _parse_gold(value: Any, count: int) -> list[int] | None:
+    if value is None:
+        return None
+    places = [str(place) for place in range(count)]
+    if not isinstance(value, list) or len(value) != count:
+        raise RowError(f"gold must be a list of {count} ranks, one for each completion")
+    try:
+        ranks = check_gold(dict(zip(places, value, strict=True)), places)
+    except Invalid as error:
+        raise RowError(f"gold: {next(iter(error.fields.values()))}") from error
+    return [ranks[place] for place in places]
 
 
 def _parse_completion(item: Any, number: int) -> tuple[str, str | None]:
@@ -174,6 +219,7 @@ def _store_tasks(session: Session, round_: Round, tasks: dict[str, ParsedTask]) 
         completion_rows: list[dict[str, Any]] = []
         for content_hash, task in batch:
             task_id = new_id()
+            ids = [opaque_id() for _ in task.completions]
             task_rows.append(
                 {
                     "id": task_id,
@@ -181,13 +227,16 @@ def _store_tasks(session: Session, round_: Round, tasks: dict[str, ParsedTask]) 
                     "round_id": round_.id,
                     "prompt_id": prompt_ids[messages_hash(task.messages)],
                     "state": TaskState.OPEN,
+                    "purpose": TaskPurpose.GOLD if task.gold else TaskPurpose.ORDINARY,
+                    "priority": task.priority or round_.priority,
+                    "gold_ranks": dict(zip(ids, task.gold, strict=True)) if task.gold else None,
                     "rankings_wanted": round_.labelers_per_task,
                     "content_hash": content_hash,
                 }
             )
             completion_rows += [
                 {
-                    "id": opaque_id(),
+                    "id": ids[position],
                     "task_id": task_id,
                     "position": position,
                     "text": text,

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 
 from app.accounts.audit import record
 from app.dependencies import Admin, AppDatabase, ReadSession
-from app.errors import AppError, Invalid
+from app.errors import AppError
 from app.labeling.flags import MOST_FLAGS_EVER, list_flags
 from app.models import Membership, Project, Role, Task, TaskPurpose, User
 from app.projects.service import (
@@ -22,7 +22,7 @@ from app.projects.service import (
     remove_member,
     update_project,
 )
-from app.web.forms import FormFields, text_of, texts_of
+from app.web.forms import FormFields, read_percent, text_of, texts_of
 from app.web.templating import redirect_with_message, render
 
 router = APIRouter()
@@ -133,8 +133,8 @@ def _store(session: Session, user: User, project: Project, typed: SettingsForm) 
         guidelines=typed.guidelines,
         restricted=typed.restricted,
         flags=_given_flags(typed.flags) if typed.flags else None,
-        gold_share=_read_percent("gold_percent", typed.gold_percent),
-        repeat_share=_read_percent("repeat_percent", typed.repeat_percent),
+        gold_share=read_percent("gold_percent", typed.gold_percent, most=50),
+        repeat_share=read_percent("repeat_percent", typed.repeat_percent, most=50),
     )
     _set_members(session, project, typed.members)
     record(
@@ -174,20 +174,6 @@ def _read_flags(form: FormData) -> list[FlagRow]:
 
 def _given_flags(rows: Sequence[FlagRow]) -> list[dict[str, Any]]:
     return [{"name": row.name or None, "label": row.label, "retired": row.retired} for row in rows]
-
-
-def _read_percent(name: str, text: str) -> float | None:
-    """Percent as a share; None where the form had no such field. `Invalid` where it is none."""
-    text = text.strip().removesuffix("%").replace(",", ".")
-    if not text:
-        return None
-    try:
-        share = float(text) / 100
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 0.5:
-        raise Invalid("A share must be from 0 to 50 percent.", fields={name: "from 0 to 50"})
-    return share
 
 
 def _render(

@@ -1,47 +1,39 @@
-"""Pages of rounds: the list, a new one, and one round live."""
+"""Pages of rounds: the list, and one round live."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, ReadSession, Researcher, WriteSession
 from app.errors import AppError
-from app.generation.estimate import SECONDS_PER_TOKEN, measured_seconds_per_token
 from app.jobs.service import find_job, is_worker_alive
 from app.models import (
     Job,
     JobState,
-    Model,
-    ModelKind,
-    Project,
-    Prompt,
     Round,
     RoundState,
+    TaskPurpose,
     TaskState,
     User,
 )
+from app.projects.round_changes import MOST_LABELERS, update_round
 from app.projects.round_counts import RoundCounts, round_counts
 from app.projects.round_tasks import list_latest_tasks, list_round_tasks
 from app.projects.rounds import (
-    MOST_COMPLETIONS,
-    MOST_LABELERS,
     accept_round,
     close_round,
-    create_round,
     get_round,
     list_rounds,
     reopen_round,
     retry_round,
 )
 from app.projects.service import get_project
-from app.registry.service import list_models
-from app.web.forms import FormFields, texts_of
-from app.web.sampling import read_sampling, sampling_defaults, sampling_fields
+from app.web.forms import FormFields, read_percent, read_whole, text_of
+from app.web.new_round import PRIORITIES
 from app.web.templating import redirect_with_message, render
 
 router = APIRouter()
@@ -60,8 +52,28 @@ TASK_COLORS = {
     TaskState.COMPLETE: "teal",
     TaskState.SHORT: "red",
 }
-NUMBERS = ("completions_per_prompt", "labelers_per_task", "prompt_limit")
-DEFAULTS = {"completions_per_prompt": "4", "labelers_per_task": "1", "prompt_limit": ""}
+PURPOSE_COLORS = {TaskPurpose.GOLD: "yellow", TaskPurpose.CALIBRATION: "azure"}
+CHANGEABLE = ("priority", "labelers_per_task", "calibration_percent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskChoice:
+    """Which tasks of a round its page shows."""
+
+    state: TaskState | None = None
+    purpose: TaskPurpose | None = None
+    after: str = ""
+
+    @property
+    def filtered(self) -> bool:
+        """Whether these are not simply the first of all tasks."""
+        return bool(self.state or self.purpose or self.after)
+
+    def query(self, **change: str) -> str:
+        """The choice in an address, with its question mark."""
+        values = {"state": self.state or "", "purpose": self.purpose or "", "after": self.after}
+        given = {name: value for name, value in {**values, **change}.items() if value}
+        return f"?{urlencode(given)}" if given else ""
 
 
 @dataclass(frozen=True)
@@ -71,26 +83,6 @@ class RoundRow:
     round: Round
     counts: RoundCounts
     job: Job | None
-
-
-@dataclass(frozen=True)
-class PolicyChoice:
-    """A policy that a round may ask."""
-
-    model: Model
-    chosen: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a round of the values in the form would make, and how long that would take."""
-
-    prompts: int
-    completions: int
-    rankings: int
-    seconds: float
-    measured: bool
-    """By earlier rounds here, and not by the starter policy elsewhere."""
 
 
 @router.get("/projects/{project_id}/rounds")
@@ -115,55 +107,6 @@ def show_rounds(
     )
 
 
-@router.get("/projects/{project_id}/rounds/new")
-def show_new_round(
-    request: Request, project_id: str, session: ReadSession, user: Admin
-) -> HTMLResponse:
-    """The form of a new round; `policies` in the address are ticked already."""
-    project = get_project(session, project_id, user)
-    values = {name: value for name, value in request.query_params.items() if name != "policies"}
-    named = request.query_params.getlist("policies")
-    chosen = [policy for value in named for policy in value.split(",") if policy]
-    return _render_form(request, session, project, values, chosen)
-
-
-@router.post("/projects/{project_id}/rounds")
-def start_round(
-    request: Request, project_id: str, database: AppDatabase, user: Admin, form: FormFields
-) -> Response:
-    """Start the round, or show the form again with what is wrong."""
-    values = {name: value for name, value in form.items() if isinstance(value, str)}
-    chosen = texts_of(form, "policies")
-    try:
-        with database.write() as session:
-            project = get_project(session, project_id, user)
-            round_ = create_round(
-                session,
-                user,
-                project,
-                policies=chosen,
-                sampling=read_sampling(values),
-                **_read_numbers(values),
-            )
-    except AppError as error:
-        if not error.fields and error.status != 409:
-            raise
-        with database.read() as session:
-            project = get_project(session, project_id, user)
-            return _render_form(request, session, project, values, chosen, error)
-    return redirect_with_message(f"/rounds/{round_.id}", f"Round {round_.number} has started.")
-
-
-@router.get("/projects/{project_id}/rounds/estimate")
-def show_estimate(
-    request: Request, project_id: str, session: ReadSession, user: Admin
-) -> HTMLResponse:
-    """The estimate for the values in the form."""
-    project = get_project(session, project_id, user)
-    estimate = _estimate(session, project, {**_default_values(), **request.query_params})
-    return render(request, "rounds/_estimate.html", {"estimate": estimate, "project": project})
-
-
 @router.get("/rounds/{round_id}")
 def show_round(
     request: Request,
@@ -171,45 +114,43 @@ def show_round(
     session: ReadSession,
     user: Researcher,
     state: TaskState | None = None,
+    purpose: TaskPurpose | None = None,
     after: str = "",
 ) -> HTMLResponse:
     """One round: what it is doing, its problems, and its tasks with their completions."""
     round_ = get_round(session, round_id, user)
-    project = get_project(session, round_.project_id, user)
-    job = _job_of(session, round_)
-    active = _is_active(job)
-    counts = round_counts(session, round_.id)
-    newest_first = active and state is None and not after
-    if newest_first:
-        tasks = list_latest_tasks(session, round_)
-    else:
-        tasks = list_round_tasks(
-            session, round_, state=state, after_id=after, limit=TASKS_PER_PAGE + 1
-        )
-    more = tasks[TASKS_PER_PAGE - 1].task.id if len(tasks) > TASKS_PER_PAGE else None
-    ranking = round_.state == RoundState.OPEN and counts.rankings_got < counts.rankings_wanted
-    return render(
-        request,
-        "rounds/page.html",
-        {
-            "project": project,
-            "round": round_,
-            "job": job,
-            "active": active,
-            "counts": counts,
-            "tasks": tasks[:TASKS_PER_PAGE],
-            "newest_first": newest_first,
-            "next_after": more,
-            "after": after,
-            "task_state": state,
-            "state_counts": [(one, getattr(counts, one)) for one in TaskState],
-            "colors": STATE_COLORS,
-            "task_colors": TASK_COLORS,
-            "poll_seconds": LIVE_SECONDS if active else RANKING_SECONDS if ranking else None,
-            "no_worker": active and not is_worker_alive(session),
-            "author": _author(session, round_),
-        },
-    )
+    shown = TaskChoice(state=state, purpose=purpose, after=after)
+    return _render_round(request, session, user, round_, shown)
+
+
+@router.post("/rounds/{round_id}")
+def change_round(
+    request: Request, round_id: str, database: AppDatabase, user: Admin, form: FormFields
+) -> Response:
+    """Change its priority, labelers per task or share of calibration tasks."""
+    values = {name: text_of(form, name) for name in CHANGEABLE}
+    try:
+        with database.write() as session:
+            round_ = get_round(session, round_id, user)
+            update_round(
+                session,
+                user,
+                round_,
+                priority=read_whole(values["priority"]),
+                labelers_per_task=read_whole(values["labelers_per_task"]),
+                calibration_share=read_percent(
+                    "calibration_percent", values["calibration_percent"], most=100
+                ),
+            )
+    except AppError as error:
+        if not error.fields:
+            raise
+        with database.read() as session:
+            round_ = get_round(session, round_id, user)
+            return _render_round(
+                request, session, user, round_, TaskChoice(), values=values, error=error
+            )
+    return redirect_with_message(f"/rounds/{round_id}", "Saved.")
 
 
 @router.post("/rounds/{round_id}/retry")
@@ -240,73 +181,76 @@ def reopen(round_id: str, session: WriteSession, user: Admin) -> Response:
     return redirect_with_message(f"/rounds/{round_id}", "The round is open again.")
 
 
-def _render_form(
+def _render_round(
     request: Request,
     session: Session,
-    project: Project,
-    given: Mapping[str, str],
-    chosen: Sequence[str],
+    user: User,
+    round_: Round,
+    shown: TaskChoice,
+    *,
+    values: Mapping[str, str] | None = None,
     error: AppError | None = None,
 ) -> HTMLResponse:
-    models = list_models(session, ModelKind.POLICY, project.id)
-    if not chosen and error is None and models:
-        # The policy tuned last is the one to look at next; without one, the first there is.
-        chosen = [models[0].id]
-    values = {**_default_values(), **given}
+    """The page of a round; with `error` the form that changes it is open, as it was filled in."""
+    project = get_project(session, round_.project_id, user)
+    job = _job_of(session, round_)
+    active = _is_active(job)
+    counts = round_counts(session, round_.id)
+    newest_first = active and not shown.filtered
+    if newest_first:
+        tasks = list_latest_tasks(session, round_)
+    else:
+        tasks = list_round_tasks(
+            session,
+            round_,
+            state=shown.state,
+            purpose=shown.purpose,
+            after_id=shown.after,
+            limit=TASKS_PER_PAGE + 1,
+        )
+    more = tasks[TASKS_PER_PAGE - 1].task.id if len(tasks) > TASKS_PER_PAGE else None
+    ranking = round_.state == RoundState.OPEN and counts.rankings_got < counts.rankings_wanted
     return render(
         request,
-        "rounds/new.html",
+        "rounds/page.html",
         {
             "project": project,
-            "policies": [PolicyChoice(model, model.id in chosen) for model in models],
-            "values": values,
-            "sampling_fields": sampling_fields(),
+            "round": round_,
+            "job": job,
+            "active": active,
+            "counts": counts,
+            "tasks": tasks[:TASKS_PER_PAGE],
+            "newest_first": newest_first,
+            "next_after": more,
+            "shown": shown,
+            "state_counts": [(one, getattr(counts, one)) for one in TaskState],
+            "colors": STATE_COLORS,
+            "task_colors": TASK_COLORS,
+            "purpose_colors": PURPOSE_COLORS,
+            "poll_seconds": None
+            if error
+            else LIVE_SECONDS
+            if active
+            else RANKING_SECONDS
+            if ranking
+            else None,
+            "no_worker": active and not is_worker_alive(session),
+            "author": _author(session, round_),
+            "values": values or _present_values(round_),
             "error": error,
-            "most_completions": MOST_COMPLETIONS,
             "most_labelers": MOST_LABELERS,
-            "prompts": _count_prompts(session, project),
-            "estimate": _estimate(session, project, values),
+            "priorities": PRIORITIES,
         },
         status_code=error.status if error else 200,
     )
 
 
-def _default_values() -> dict[str, str]:
-    return {**DEFAULTS, **sampling_defaults()}
-
-
-def _read_numbers(values: Mapping[str, str]) -> dict[str, Any]:
-    """The whole numbers of the form; what is none is 0, which the service refuses by name."""
-    numbers: dict[str, Any] = {}
-    for name in NUMBERS:
-        text = values.get(name, "").strip()
-        if not text and name == "prompt_limit":
-            numbers[name] = None
-        else:
-            numbers[name] = int(text) if text.isdecimal() and len(text) < 10 else 0
-    return numbers
-
-
-def _estimate(session: Session, project: Project, values: Mapping[str, str]) -> Estimate:
-    numbers = _read_numbers(values)
-    prompts = _count_prompts(session, project)
-    if numbers["prompt_limit"]:
-        prompts = min(prompts, numbers["prompt_limit"])
-    completions = prompts * min(numbers["completions_per_prompt"], MOST_COMPLETIONS)
-    tokens = read_sampling(values).get("max_new_tokens", 0)
-    tokens = tokens if isinstance(tokens, int) else 0
-    measured = measured_seconds_per_token(session)
-    return Estimate(
-        prompts=prompts,
-        completions=completions,
-        rankings=prompts * min(numbers["labelers_per_task"], MOST_LABELERS),
-        seconds=completions * tokens * (measured or SECONDS_PER_TOKEN),
-        measured=measured is not None,
-    )
-
-
-def _count_prompts(session: Session, project: Project) -> int:
-    return session.scalar(select(func.count()).where(Prompt.project_id == project.id)) or 0
+def _present_values(round_: Round) -> dict[str, str]:
+    return {
+        "priority": str(round_.priority),
+        "labelers_per_task": str(round_.labelers_per_task),
+        "calibration_percent": f"{100 * round_.calibration_share:g}",
+    }
 
 
 def _job_of(session: Session, round_: Round) -> Job | None:
