@@ -5,8 +5,10 @@ from fastapi import FastAPI
 from app.accounts.throttle import SignInThrottle
 from app.api import agreement as api_agreement
 from app.api import assignments as api_assignments
+from app.api import gold as api_gold
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
+from app.api import me as api_me
 from app.api import models as api_models
 from app.api import pairs as api_pairs
 from app.api import projects as api_projects
@@ -21,13 +23,16 @@ from app.web import (
     guidelines,
     health,
     jobs,
+    labelers,
     models,
+    my_rankings,
     new_round,
     pairs,
     people,
     project_settings,
     projects,
     prompts,
+    queue,
     ranking,
     rounds,
     sign_in,
@@ -43,7 +48,9 @@ API_ROUTERS = [
     api_projects.router,
     api_guidelines.router,
     api_rounds.router,
+    api_gold.router,
     api_assignments.router,
+    api_me.router,
     api_rankings.router,
     api_pairs.router,
     api_agreement.router,
@@ -62,9 +69,12 @@ WEB_ROUTERS = [
     prompts.router,
     new_round.router,
     rounds.router,
+    queue.router,
     ranking.router,
+    my_rankings.router,
     pairs.router,
     agreement.router,
+    labelers.router,
     jobs.router,
     models.router,
 ]

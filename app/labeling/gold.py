@@ -3,8 +3,10 @@
 Nothing that a labeler receives tells a gold task from another.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -12,9 +14,23 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.labeling.aggregation import ConsensusMethod, aggregate
 from app.labeling.slots import lock_tasks
 from app.labeling.submissions import Submission, check_submission, dense_ranks
-from app.models import Completion, Prompt, Round, Task, TaskPurpose, TaskState, User
+from app.models import (
+    Completion,
+    Prompt,
+    Ranking,
+    RankingEntry,
+    RankingSource,
+    Round,
+    Task,
+    TaskPurpose,
+    TaskState,
+    User,
+)
+
+MOST_OPINIONS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,4 +128,77 @@ def list_check_tasks(
     return [
         CheckTask(task=task, round_number=number, round_state=state, prompt=messages[-1]["content"])
         for task, number, state, messages in rows
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRanking:
+    """A ranking that the task has; `ranks` are in the order of its completions."""
+
+    id: str
+    labeler: str
+    simulated: bool
+    is_repeat: bool
+    ranks: list[int | None]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOpinions:
+    """A task with all that admins may know of it."""
+
+    task: Task
+    round: Round
+    prompt: Prompt
+    completions: list[Completion]
+    """In the order of their making."""
+    rankings: list[GivenRanking]
+    """Those that count, the oldest first, at most `MOST_OPINIONS`."""
+    consensus: list[int | None] | None
+    """By Borda, of one ranking of each labeler; None without any."""
+
+
+def load_opinions(session: Session, task_id: str) -> TaskOpinions:
+    """The task with its completions, the rankings so far and their consensus. For admins."""
+    task = session.get(Task, task_id)
+    if task is None:
+        raise NotFound("There is no such task.", code="task_not_found")
+    completions = session.scalars(
+        select(Completion).where(Completion.task_id == task_id).order_by(Completion.position)
+    ).all()
+    rankings = _load_rankings(session, task_id, [completion.id for completion in completions])
+    orders = [ranking.ranks for ranking in rankings if not ranking.is_repeat]
+    return TaskOpinions(
+        task=task,
+        round=session.get_one(Round, task.round_id),
+        prompt=session.get_one(Prompt, task.prompt_id),
+        completions=list(completions),
+        rankings=rankings,
+        consensus=aggregate(orders, ConsensusMethod.BORDA).ranks if orders else None,
+    )
+
+
+def _load_rankings(session: Session, task_id: str, completion_ids: list[str]) -> list[GivenRanking]:
+    rows = session.execute(
+        select(Ranking, User.simulation_rule)
+        .outerjoin(User, User.id == Ranking.user_id)
+        .where(Ranking.task_id == task_id, Ranking.current, Ranking.revoked_at.is_(None))
+        .order_by(Ranking.id)
+        .limit(MOST_OPINIONS)
+    ).all()
+    ranks: dict[str, dict[str, int | None]] = defaultdict(dict)
+    for entry in session.scalars(
+        select(RankingEntry).where(RankingEntry.ranking_id.in_([row.Ranking.id for row in rows]))
+    ):
+        ranks[entry.ranking_id][entry.completion_id] = entry.rank
+    return [
+        GivenRanking(
+            id=ranking.id,
+            labeler=ranking.labeler,
+            simulated=ranking.source == RankingSource.SIMULATED or rule is not None,
+            is_repeat=ranking.is_repeat,
+            ranks=[ranks[ranking.id].get(completion_id) for completion_id in completion_ids],
+            created_at=ranking.created_at,
+        )
+        for ranking, rule in rows
     ]
