@@ -20,8 +20,8 @@ VENDOR_FILES = {
     "uplot/uPlot.esm.js": "uplot/dist/uPlot.esm.js",
     "uplot/uPlot.min.css": "uplot/dist/uPlot.min.css",
 }
-"""Path under `static/vendor/` → path under `node_modules/`. Of the packages made of many modules only
-those that pages import."""
+"""Path under `static/vendor/` → path under `node_modules/`. Of a package of many modules only those
+that pages import."""
 
 
 def install_assets(root: Path) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
     Select,
+    SQLColumnExpression,
     and_,
     bindparam,
     exists,
@@ -75,7 +76,7 @@ def is_anything_free(session: Session, asker: Asker) -> bool:
     return session.scalar(_anything, asker.values) is not None
 
 
-def candidates(user: User, project_id: str) -> Select[Task]:
+def candidates(user: User, project_id: str | SQLColumnExpression[str]) -> Select[Task]:
     """The tasks of a project that this labeler could be given now."""
     return select(Task).where(_given_to(user.id, user.handle, project_id), _has_room())
 
@@ -129,7 +130,7 @@ def _choose_repeat(session: Session, asker: Asker) -> Assignment | None:
 def _given_to(
     user_id: str | ColumnElement[str],
     handle: str | ColumnElement[str],
-    project_id: str | ColumnElement[str],
+    project_id: str | SQLColumnExpression[str],
 ) -> ColumnElement[bool]:
     """Tasks of open rounds that this labeler neither has, nor had, nor ranked elsewhere."""
     had = exists().where(
@@ -148,7 +149,7 @@ def _given_to(
     )
 
 
-def _closed(project_id: str | ColumnElement[str]) -> ScalarSelect[str]:
+def _closed(project_id: str | SQLColumnExpression[str]) -> ScalarSelect[str]:
     return (
         select(Round.id)
         .where(Round.project_id == project_id, Round.state == RoundState.CLOSED)

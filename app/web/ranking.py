@@ -1,6 +1,5 @@
-"""The labeler's pages: the queue, and the page on which a task is ranked."""
+"""The page on which a task is ranked, and what its form and script send."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -11,7 +10,9 @@ from app.db import Database
 from app.dependencies import AppDatabase, AppSettings, Labeler, ReadSession, WriteSession
 from app.errors import AppError, Conflict, Invalid
 from app.labeling.drafts import save_draft
-from app.labeling.flags import FLAGS, RATINGS, SKIP_REASONS
+from app.labeling.flags import RATINGS, SKIP_REASONS
+from app.labeling.history import find_last_version_read
+from app.labeling.pace import count_done_since, measure_pace, start_of_day
 from app.labeling.queue import (
     find_live_assignment,
     lease_next_task,
@@ -22,66 +23,15 @@ from app.labeling.queue import (
 )
 from app.labeling.rankings import find_last_submitted, submit_ranking
 from app.labeling.shown import ShownTask, load_shown_task
-from app.labeling.slots import expire_leases, has_expired_leases
-from app.labeling.submissions import CheckedSubmission, Submission
-from app.labeling.view import LAYOUTS, RankingView, get_view, save_time_zone, save_view
-from app.labeling.waiting import (
-    count_done_since,
-    get_waiting,
-    list_waiting,
-    median_active_ms,
-    start_of_day,
-)
+from app.labeling.view import LAYOUTS, get_view, save_time_zone, save_view
+from app.labeling.waiting import get_waiting
 from app.models import AssignmentState, User
+from app.web.queue import free_expired_leases
+from app.web.ranking_forms import RankingForm, read_fields, read_number, read_submission
 from app.web.sign_in import safe_next
 from app.web.templating import redirect, redirect_with_message, render
 
 router = APIRouter()
-
-COMPLETION_FIELDS = ("rank_", "rating_", "flag_")
-
-
-async def read_form(request: Request) -> FormData:
-    """The fields of a form whose names hold completion ids."""
-    return await request.form()
-
-
-RankingForm = Annotated[FormData, Depends(read_form)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompletionFields:
-    """What the labeler has said of one completion, as its form fields show it."""
-
-    rank: int | None
-    rating: int | None
-    flags: list[str]
-    problem: str | None
-
-
-def free_expired_leases(database: AppDatabase) -> None:
-    """Before pages that count what is waiting: tasks whose lease ran out wait as well."""
-    with database.read() as session:
-        if not has_expired_leases(session):
-            return
-    with database.write() as session:
-        expire_leases(session)
-
-
-@router.get("/queue", dependencies=[Depends(free_expired_leases)])
-def show_queue(request: Request, session: ReadSession, user: Labeler) -> Response:
-    """A labeler's home: what is waiting for them, and what they did today."""
-    today = start_of_day(user)
-    return render(
-        request,
-        "rank/queue.html",
-        {
-            "waiting": list_waiting(session, user),
-            "done_today": count_done_since(session, user, today),
-            "done": count_done_since(session, user, None),
-            "median_active_ms": median_active_ms(session, user, today),
-        },
-    )
 
 
 @router.post("/projects/{project_id}/rank")
@@ -107,7 +57,7 @@ def show_current(
         "rank/start.html",
         {
             "project": project,
-            "item": get_waiting(session, user, project),
+            "item": get_waiting(session, user, project, measure_pace(session, user)),
             "last": find_last_submitted(session, user, project.id),
         },
     )
@@ -124,8 +74,8 @@ def show_assignment(
     """The ranking page of one of the person's own tasks."""
     shown = load_shown_task(session, user, assignment_id)
     context = page_context(session, user, shown, settings.lease_seconds)
-    if shown.assignment.state == AssignmentState.SKIPPED:
-        return render(request, "rank/skipped.html", context)
+    if shown.assignment.state in (AssignmentState.SKIPPED, AssignmentState.REVOKED):
+        return render(request, "rank/over.html", context)
     return render(request, "rank/page.html", context)
 
 
@@ -213,6 +163,16 @@ def give_back(assignment_id: str, session: WriteSession, user: Labeler) -> Respo
     return redirect_with_message("/queue", "The task is back in the queue; your draft is kept.")
 
 
+@router.get("/assignments/{assignment_id}/texts")
+def show_texts(assignment_id: str, session: ReadSession, user: Labeler) -> JSONResponse:
+    """The completions as they were written, for the page's script to compare."""
+    shown = load_shown_task(session, user, assignment_id)
+    return JSONResponse(
+        {"texts": {completion.id: completion.text for completion in shown.completions}},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
 @router.post("/ranking-view")
 def choose_view(
     session: WriteSession,
@@ -263,85 +223,21 @@ def page_context(
     error: AppError | None = None,
 ) -> dict[str, Any]:
     """Everything the ranking page shows."""
-    view: RankingView = get_view(user)
     return {
         "shown": shown,
         "project": shown.project,
-        "view": view,
+        "view": get_view(user),
         "layouts": LAYOUTS,
         "fields": {
-            completion.id: read_fields(completion.id, shown.work, form, error)
+            completion.id: read_fields(completion.id, shown.project, shown.work, form, error)
             for completion in shown.completions
         },
         "comment": shown.work.comment if form is None else str(form.get("comment", "")),
         "error": error,
-        "flags": FLAGS,
         "ratings": RATINGS,
         "skip_reasons": SKIP_REASONS,
         "lease_seconds": lease_seconds,
         "done_today": count_done_since(session, user, start_of_day(user)),
         "last": find_last_submitted(session, user, shown.project.id),
+        "version_read": find_last_version_read(session, user, shown.project.id),
     }
-
-
-def read_fields(
-    completion_id: str, work: CheckedSubmission, form: FormData | None, error: AppError | None
-) -> CompletionFields:
-    """A completion's fields: from the form that was refused, else from the work so far."""
-    problems = error.fields if error else {}
-    problem = next(
-        (
-            problems[f"{part}.{completion_id}"]
-            for part in ("ranks", "ratings", "flags")
-            if f"{part}.{completion_id}" in problems
-        ),
-        None,
-    )
-    if form is None or f"rank_{completion_id}" not in form:
-        return CompletionFields(
-            rank=work.ranks.get(completion_id),
-            rating=work.ratings.get(completion_id),
-            flags=work.flags.get(completion_id, []),
-            problem=problem,
-        )
-    return CompletionFields(
-        rank=read_number(form, f"rank_{completion_id}"),
-        rating=read_number(form, f"rating_{completion_id}"),
-        flags=[str(flag) for flag in form.getlist(f"flag_{completion_id}")],
-        problem=problem,
-    )
-
-
-def read_submission(form: FormData) -> Submission:
-    """The ranking a form holds; an empty field says nothing."""
-    ranks: dict[str, Any] = {}
-    ratings: dict[str, Any] = {}
-    flags: dict[str, Any] = {}
-    for name in form:
-        kind = next((prefix for prefix in COMPLETION_FIELDS if name.startswith(prefix)), None)
-        if kind is None:
-            continue
-        completion_id = name.removeprefix(kind)
-        if kind == "flag_":
-            flags[completion_id] = [str(flag) for flag in form.getlist(name)]
-        elif form[name] != "":
-            (ranks if kind == "rank_" else ratings)[completion_id] = as_number(form[name])
-    return Submission(
-        ranks=ranks,
-        ratings=ratings,
-        flags=flags,
-        comment=str(form.get("comment", "")),
-        active_ms=read_number(form, "active_ms"),
-    )
-
-
-def read_number(form: FormData, name: str) -> int | None:
-    """A field's whole number; None where it holds none."""
-    value = as_number(form.get(name, ""))
-    return value if isinstance(value, int) else None
-
-
-def as_number(value: object) -> object:
-    """Digits as a number; anything else as it is, for the check to refuse."""
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else value
