@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 def judged_task(
     orders: Mapping[str, Sequence[int | None]] | Sequence[Judgement],
     *,
-    id: str = "t1",
+    task_id: str = "t1",
     purpose: str = "ordinary",
     gold: list[int] | None = None,
 ) -> JudgedTask:
@@ -23,7 +23,7 @@ def judged_task(
         else list(orders)
     )
     return JudgedTask(
-        id=id,
+        id=task_id,
         round_id="r1",
         purpose=purpose,
         completion_ids=[f"c{place}" for place in range(len(judgements[0].ranks))],
