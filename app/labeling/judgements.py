@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.models import Completion, Ranking, RankingEntry, Task
+from app.models import Completion, Ranking, RankingEntry, Task, TaskPurpose
 from app.preferences.filters import PairFilters, select_rankings, simulated_condition
 
 CHUNK_RANKINGS = 1000
@@ -108,7 +108,11 @@ def _load_tasks(session: Session, task_ids: set[str]) -> list[JudgedTask]:
             round_id=round_id,
             purpose=purpose,
             completion_ids=completions[task_id],
-            gold=_gold_order(gold_ranks, completions[task_id]),
+            gold=(
+                _gold_order(gold_ranks, completions[task_id])
+                if purpose == TaskPurpose.GOLD
+                else None
+            ),
         )
         for task_id, round_id, purpose, gold_ranks in found
     ]
