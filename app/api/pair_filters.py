@@ -1,7 +1,7 @@
 """The filters that exports, counts and snapshots share, as REST takes them."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,6 +45,12 @@ class FiltersIn(BaseModel):
         default=True,
         description="false leaves out what the same labeler ranked again.",
         examples=[True],
+    )
+    purpose: Literal["ordinary", "calibration", "gold"] | None = Field(
+        default=None,
+        description="Rankings of tasks that are `ordinary`, `calibration` (given to everybody) or "
+        "`gold` (of a known order) now.",
+        examples=["ordinary"],
     )
     created_after: datetime | None = Field(
         default=None,

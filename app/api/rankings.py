@@ -1,6 +1,6 @@
 """Rankings over REST: those of a project as a stream, and those made elsewhere brought in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +10,7 @@ from app.api.pair_filters import FiltersQuery, checked_filters
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.db import Database
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher
+from app.labeling.flags import known_flags
 from app.preferences.filters import PairFilters
 from app.preferences.formats import jsonl_bytes, ranking_row
 from app.preferences.imports import import_rankings
@@ -102,11 +103,14 @@ def stream_rankings(
     project = get_project(session, project_id, user)
     chosen = checked_filters(session, project.id, filters)
     return StreamingResponse(
-        _ranking_lines(database, project.id, chosen), media_type="application/x-ndjson"
+        _ranking_lines(database, project.id, chosen, known_flags(project)),
+        media_type="application/x-ndjson",
     )
 
 
-def _ranking_lines(database: Database, project_id: str, filters: PairFilters) -> Iterator[bytes]:
+def _ranking_lines(
+    database: Database, project_id: str, filters: PairFilters, flag_labels: Mapping[str, str]
+) -> Iterator[bytes]:
     with database.read() as session:
         rankings = iter_rankings(session, project_id, filters)
-        yield from jsonl_bytes(ranking_row(ranking) for ranking in rankings)
+        yield from jsonl_bytes(ranking_row(ranking, flag_labels) for ranking in rankings)

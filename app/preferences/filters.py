@@ -26,6 +26,8 @@ class PairFilters:
     """False leaves simulated labelers out, True takes nothing else."""
     repeats: bool = True
     """False leaves out what the same labeler ranked again."""
+    purpose: str | None = None
+    """Rankings of tasks that are `ordinary`, `calibration` or `gold` now."""
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -76,10 +78,12 @@ def select_rankings(
     )
     if not include_revoked:
         rankings = rankings.where(Ranking.revoked_at.is_(None))
+    if filters.round_id is not None or filters.purpose is not None:
+        rankings = rankings.join(Task, Task.id == Ranking.task_id)
     if filters.round_id is not None:
-        rankings = rankings.join(Task, Task.id == Ranking.task_id).where(
-            Task.round_id == filters.round_id
-        )
+        rankings = rankings.where(Task.round_id == filters.round_id)
+    if filters.purpose is not None:
+        rankings = rankings.where(Task.purpose == filters.purpose)
     if filters.labeler is not None:
         rankings = rankings.where(Ranking.labeler == filters.labeler)
     if filters.model is not None:

@@ -13,7 +13,7 @@ trainers cannot read them.
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -283,11 +283,16 @@ def _row_groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def ranking_row(ranking: StoredRanking) -> Row:
-    """A ranking in the shape that the import takes, with what only Podium knows beside it."""
+def ranking_row(ranking: StoredRanking, flag_labels: Mapping[str, str] | None = None) -> Row:
+    """A ranking in the shape that the import takes, with what only Podium knows beside it.
+
+    `flag_labels` are the project's words for its flags; those of the flags carried are written.
+    """
+    labels = flag_labels or {}
     return {
         "ranking_id": ranking.id,
         "task_id": ranking.task_id,
+        "purpose": ranking.purpose,
         "round": ranking.round_number,
         "prompt": prompt_value(_ordered(ranking.prompt.messages), ranking.prompt.is_chat),
         "completions": [
@@ -302,6 +307,9 @@ def ranking_row(ranking: StoredRanking) -> Row:
         "shown_order": ranking.shown_order,
         "ratings": ranking.ratings,
         "flags": ranking.flags,
+        "flag_labels": {
+            name: labels[name] for names in ranking.flags for name in names if name in labels
+        },
         "comment": ranking.comment,
         "active_ms": ranking.active_ms,
         "guidelines_version": ranking.guidelines_version,

@@ -49,6 +49,8 @@ class StoredRanking:
 
     id: str
     task_id: str
+    purpose: str
+    """That of its task."""
     round_number: int
     labeler: str
     simulated: bool
@@ -237,6 +239,7 @@ def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
             Ranking.guidelines_version,
             Ranking.created_at,
             _task.prompt_id,
+            _task.purpose,
             Round.number,
         )
         .join(Round, Round.id == _task.round_id)
@@ -283,6 +286,7 @@ def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
         yield StoredRanking(
             id=row.id,
             task_id=row.task_id,
+            purpose=row.purpose,
             round_number=row.number,
             labeler=row.labeler,
             simulated=bool(row.simulated),

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, ReadSession, Researcher
 from app.errors import AppError, Invalid
-from app.models import User
+from app.labeling.flags import known_flags
+from app.models import TaskPurpose, User
 from app.preferences.filters import PairFilters
 from app.preferences.formats import PairFormat, PairSchema
 from app.preferences.queries import (
@@ -55,6 +56,7 @@ class FilterForm:
         labeler: str = "",
         model: str = "",
         simulated: str = "",
+        purpose: str = "",
         created_after: str = "",
         created_before: str = "",
     ) -> None:
@@ -63,6 +65,7 @@ class FilterForm:
             "labeler": labeler,
             "model": model,
             "simulated": simulated,
+            "purpose": purpose,
             "created_after": created_after,
             "created_before": created_before,
         }
@@ -79,9 +82,15 @@ class FilterForm:
             labeler=self.values["labeler"] or None,
             model=self.values["model"] or None,
             simulated=SIMULATED.get(self.values["simulated"]),
+            purpose=self._purpose(),
             created_after=self._day("created_after"),
             created_before=self._day("created_before"),
         )
+
+    def _purpose(self) -> TaskPurpose | None:
+        """A purpose that there is not lets all pass."""
+        value = self.values["purpose"]
+        return TaskPurpose(value) if value in set(TaskPurpose) else None
 
     def _day(self, name: str) -> datetime | None:
         if not self.values[name]:
@@ -104,10 +113,13 @@ class PostedFilters(FilterForm):
         labeler: Annotated[str, Form()] = "",
         model: Annotated[str, Form()] = "",
         simulated: Annotated[str, Form()] = "",
+        purpose: Annotated[str, Form()] = "",
         created_after: Annotated[str, Form()] = "",
         created_before: Annotated[str, Form()] = "",
     ) -> None:
-        super().__init__(round_id, labeler, model, simulated, created_after, created_before)
+        super().__init__(
+            round_id, labeler, model, simulated, purpose, created_after, created_before
+        )
 
 
 FiltersQuery = Annotated[FilterForm, Depends()]
@@ -166,6 +178,7 @@ def show_pairs(
             "cursor": cursor,
             "values": form.values,
             "query": form.query,
+            "flag_labels": known_flags(project),
             "filtered": bool(form.query),
             "rounds": list_rounds(session, project.id),
             "labelers": list_labelers(session, project.id),
@@ -256,6 +269,7 @@ def show_snapshot(
             "creator": creator,
             "filters": describe_filters(snapshot.filters, numbers),
             "models": list_snapshot_models(session, snapshot.id),
+            "flag_labels": known_flags(project),
             "revoked": count_revoked(session, snapshot.id),
             "exports": export_links(f"/api/v1/snapshots/{snapshot.id}/pairs", {}),
             "shown": [
@@ -277,6 +291,8 @@ def describe_filters(filters: Mapping[str, Any], round_numbers: Mapping[str, int
                 words.append("simulated labelers only" if value else "people only")
             case "repeats":
                 words.append("without repeats")
+            case "purpose":
+                words.append(f"{value} tasks only")
             case "created_after":
                 words.append(f"ranked since {value[:10]}")
             case "created_before":
