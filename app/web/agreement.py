@@ -16,8 +16,9 @@ from app.models import Round
 from app.preferences.filters import PairFilters
 from app.projects.rounds import list_rounds
 from app.projects.service import get_project
-from app.web.filters import plural
 from app.web.figures import agreement_figures, figure_of, labeler_href, trust_figures
+from app.web.filters import plural
+from app.web.people_table import LEAST_PAIRS
 from app.web.plots import (
     ForestPlot,
     HeatMatrix,
@@ -136,6 +137,7 @@ def plot_drift(quality: ProjectQuality) -> list[LinePlot]:
             title,
             [(week.week, take(week)) for week in quality.weeks],
             noun="pair",
+            least=LEAST_PAIRS,
             reference=reference,
         )
         for key, title, take, reference in series

@@ -47,7 +47,7 @@ def figure_of(
     )
 
 
-def _in_bands(*bands: tuple[float, str], otherwise: str) -> Callable[[float], str]:
+def in_bands(*bands: tuple[float, str], otherwise: str) -> Callable[[float], str]:
     """What is said of a value: the words of the first band whose lower edge it reaches."""
 
     def read(value: float) -> str:
@@ -64,7 +64,7 @@ def agreement_figures(agreement: Agreement) -> list[Figure]:
             agreement.pairwise_agreement,
             "pair",
             format_=as_percent,
-            read=_in_bands(
+            read=in_bands(
                 (0.8, "High: they nearly always say the same."),
                 (0.7, "Usual: what careful labelers of open-ended prompts reach."),
                 (0.6, "Modest: better than guessing, with much taste or noise in it."),
@@ -80,7 +80,7 @@ def agreement_figures(agreement: Agreement) -> list[Figure]:
             agreement.kendall_tau_b,
             "comparison",
             format_=as_decimal,
-            read=_in_bands(
+            read=in_bands(
                 (0.6, "High: the orders are close to each other."),
                 (0.4, "Usual: like orders with some swaps."),
                 (0.2, "Modest: a common direction, many swaps."),
@@ -96,7 +96,7 @@ def agreement_figures(agreement: Agreement) -> list[Figure]:
             agreement.kendall_w,
             "task",
             format_=as_decimal,
-            read=_in_bands(
+            read=in_bands(
                 (0.8, "High: a task’s labelers share one order."),
                 (0.6, "Usual: a shared order with some swaps."),
                 otherwise="Modest or low: compare with what guessing gives.",
@@ -111,7 +111,7 @@ def agreement_figures(agreement: Agreement) -> list[Figure]:
             agreement.krippendorff_alpha,
             "completion",
             format_=as_decimal,
-            read=_in_bands(
+            read=in_bands(
                 (0.8, "Reliable by Krippendorff’s own measure."),
                 (0.667, "Good for tentative conclusions."),
                 (0.2, "Below 0.67, as usual for preferences, where tastes really differ."),
@@ -132,7 +132,7 @@ def trust_figures(quality: ProjectQuality) -> list[Figure]:
             quality.gold_accuracy,
             "pair",
             format_=as_percent,
-            read=_in_bands(
+            read=in_bands(
                 (0.85, "High."), (0.7, "Fair."), otherwise="Low: look at the gold orders first."
             ),
             meaning="Pairs of gold tasks ordered as known to be right; a tie counts half.",
@@ -143,7 +143,7 @@ def trust_figures(quality: ProjectQuality) -> list[Figure]:
             quality.calibration_agreement,
             "pair",
             format_=as_percent,
-            read=_in_bands((0.8, "High."), (0.7, "Usual."), otherwise="Modest or low."),
+            read=in_bands((0.8, "High."), (0.7, "Usual."), otherwise="Modest or low."),
             meaning="Pairwise agreement where everybody ranks the same tasks: people can be "
             "compared fairly.",
             scale="Give a round a share of calibration tasks.",
@@ -153,11 +153,11 @@ def trust_figures(quality: ProjectQuality) -> list[Figure]:
             quality.self_consistency,
             "pair",
             format_=as_percent,
-            read=_in_bands(
+            read=in_bands(
                 (0.85, "High."), (0.75, "Fair."), otherwise="Low: close calls, or haste."
             ),
             meaning="Pairs on which a labeler says the same when a task comes back in another "
-            "order. Nobody can agree with others more than with themselves.",
+            "order. What they do not repeat themselves, others can hardly repeat.",
             scale="Set a share of repeats in the project’s settings.",
         ),
     ]

@@ -185,14 +185,20 @@ def plot_weeks(
     weeks: Sequence[tuple[date, Interval]],
     *,
     noun: str,
+    least: int = 1,
     reference: float | None = None,
     reference_label: str = "",
     floor: float | None = 0.0,
     ceiling: float | None = 1.0,
     format_: Format = as_percent,
 ) -> LinePlot:
-    """A figure for each week, by its Monday and oldest first; a week apart is a step apart."""
-    known = [(week, figure) for week, figure in weeks if figure.value is not None]
+    """A figure for each week, by its Monday and oldest first; a week apart is a step apart.
+
+    Weeks with fewer than `least` are gaps in the drawing and stand in the table alone.
+    """
+    known = [
+        (week, figure) for week, figure in weeks if figure.value is not None and figure.n >= least
+    ]
     edges = [
         edge
         for _, figure in known
