@@ -8,8 +8,8 @@ from app.api import assignments as api_assignments
 from app.api import gold as api_gold
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
-from app.api import me as api_me
 from app.api import labelers as api_labelers
+from app.api import me as api_me
 from app.api import models as api_models
 from app.api import pairs as api_pairs
 from app.api import projects as api_projects
