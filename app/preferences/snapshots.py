@@ -132,13 +132,18 @@ def list_snapshot_models(session: Session, snapshot_id: str) -> list[Model]:
 
 def count_revoked(session: Session, snapshot_id: str) -> int:
     """How many of the snapshot's rankings were revoked since it was frozen."""
+    return count_revoked_by_snapshot(session, [snapshot_id]).get(snapshot_id, 0)
+
+
+def count_revoked_by_snapshot(session: Session, snapshot_ids: Sequence[str]) -> dict[str, int]:
+    """How many rankings of each snapshot were revoked since it was frozen; those with any."""
     counted = (
-        select(func.count())
-        .select_from(SnapshotRanking)
+        select(SnapshotRanking.snapshot_id, func.count())
         .join(Ranking, Ranking.id == SnapshotRanking.ranking_id)
-        .where(SnapshotRanking.snapshot_id == snapshot_id, Ranking.revoked_at.is_not(None))
+        .where(SnapshotRanking.snapshot_id.in_(snapshot_ids), Ranking.revoked_at.is_not(None))
+        .group_by(SnapshotRanking.snapshot_id)
     )
-    return session.scalar(counted) or 0
+    return {row[0]: row[1] for row in session.execute(counted)}
 
 
 @dataclass(frozen=True, kw_only=True)

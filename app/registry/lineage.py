@@ -65,6 +65,19 @@ def find_ancestry(session: Session, model: Model) -> Ancestor:
     )
 
 
+def list_snapshots_behind(ancestry: Ancestor) -> list[Snapshot]:
+    """Every snapshot that the model or something it was made from learned from, each once."""
+    found: dict[str, Snapshot] = {}
+    waiting: list[Ancestor | None] = [ancestry]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            if one.snapshot is not None:
+                found[one.snapshot.id] = one.snapshot
+            waiting += [one.parent, one.reward_model]
+    return sorted(found.values(), key=lambda snapshot: snapshot.id)
+
+
 def rounds_of(session: Session, model_id: str) -> list[Round]:
     """The rounds a model generated for, the newest first.
 

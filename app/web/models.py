@@ -13,11 +13,12 @@ from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Resea
 from app.errors import AppError, Invalid
 from app.generation.client import Choice, Sampling
 from app.models import Model, ModelKind, ModelSource, Project, User
+from app.preferences.snapshots import count_revoked_by_snapshot
 from app.projects.messages import plain_messages
 from app.projects.rounds import check_sampling
 from app.projects.service import get_project
 from app.registry import asking
-from app.registry.lineage import get_lineage
+from app.registry.lineage import get_lineage, list_snapshots_behind
 from app.registry.registration import register_model
 from app.registry.service import (
     archive_model,
@@ -224,6 +225,9 @@ def _render_model(
     figures = list_figures(after or {}, before) if compared else list_figures(plain)
     folder = find_folder(settings, model)
     files: list[FolderFile] = list_files(folder) if folder else []
+    lineage = get_lineage(session, model)
+    behind = list_snapshots_behind(lineage.ancestry)
+    revoked = count_revoked_by_snapshot(session, [snapshot.id for snapshot in behind])
     return render(
         request,
         "models/page.html",
@@ -234,7 +238,8 @@ def _render_model(
             "titles": KIND_TITLES,
             "colors": KIND_COLORS,
             "icons": KIND_ICONS,
-            "lineage": get_lineage(session, model),
+            "lineage": lineage,
+            "revoked": [(one, revoked[one.id]) for one in behind if one.id in revoked],
             "figures": figures,
             "compared": compared,
             "measured_prompts": (after or {}).get("prompts") if compared else None,

@@ -25,6 +25,7 @@ from app.preferences.queries import (
 )
 from app.preferences.snapshots import (
     count_revoked,
+    count_revoked_by_snapshot,
     create_snapshot,
     get_snapshot,
     list_snapshot_models,
@@ -214,6 +215,7 @@ def _snapshots_context(
         "project": project,
         "active": "snapshots",
         "snapshots": shown,
+        "revoked": count_revoked_by_snapshot(session, [snapshot.id for snapshot in shown]),
         "next_cursor": shown[-1].id if len(found) > PAGE_SNAPSHOTS else "",
         "cursor": cursor,
         "counts": count_pairs(session, project.id),
