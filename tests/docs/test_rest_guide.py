@@ -69,8 +69,10 @@ def test_the_examples_run_in_their_order(
     assert '"generating"' in said[4]
     assert '"rank' in said[5]
     assert said[6].strip().endswith("4")
-    assert "etag" in said[7].lower()
-    assert '"queued"' in said[8]
+    assert '"low"' in said[7]
+    assert "etag" in said[8].lower()
+    assert '"queued"' in said[9]
     assert (tmp_path / "pairs.jsonl").read_text().count("\n") == 4
+    assert (tmp_path / "consensus.jsonl").read_text().count("consensus-borda") == 2
     assert (tmp_path / "pairs.parquet").read_bytes()[:4] == b"PAR1"
     assert (tmp_path / "frozen.jsonl").read_text().count("\n") == 4
