@@ -1,7 +1,9 @@
 """Engines and session scopes: one writer and many readers on SQLite, a pool on PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -56,7 +58,41 @@ def create_sqlite_engine(url: str, *, writer: bool, pool_size: int) -> Engine:
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
+    database = make_url(url).database
+    if writer and database and database != ":memory:":
+        take_turns(engine, Path(f"{database}-turn"))
     return engine
+
+
+def take_turns(engine: Engine, path: Path) -> None:
+    """Let the processes that write to one SQLite file take turns.
+
+    SQLite's own waiting is a sleep that grows to a tenth of a second, so that a busy process keeps
+    the lock and another one starves for minutes. A lock on a file beside it wakes who waits. It is
+    held while the engine's only connection is in use, and the system lets go of it when a process
+    dies. SQLite's lock stays what keeps the data right.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    turn: list[int] = []
+
+    @event.listens_for(engine, "checkout")
+    def wait(_connection: Any, _record: object, _proxy: object) -> None:
+        if not turn:
+            turn.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        fcntl.flock(turn[0], fcntl.LOCK_EX)
+
+    @event.listens_for(engine, "checkin")
+    def let_go(_connection: Any, _record: object) -> None:
+        if turn:
+            fcntl.flock(turn[0], fcntl.LOCK_UN)
+
+    @event.listens_for(engine, "engine_disposed")
+    def close(_engine: Engine) -> None:
+        if turn:
+            os.close(turn.pop())
 
 
 class Database:
@@ -87,6 +123,10 @@ class Database:
         """One read-write transaction."""
         with self._write_sessions() as session, session.begin():
             yield session
+
+    def new_write_session(self) -> Session:
+        """A session whose transaction the caller begins and ends."""
+        return self._write_sessions()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

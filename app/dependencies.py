@@ -1,13 +1,20 @@
 """What routes ask for in their signatures: sessions of the database and the person asking.
 
-Session dependencies have function scope: the transaction commits before the response is sent, or
-the next page may not see the ranking just saved.
+A write transaction commits before the response is sent, or the next page may not see the ranking
+just saved; and in the thread that worked in it. FastAPI takes another thread of its pool to shape
+the answer and only then leaves the dependencies: with as many requests waiting for SQLite's one
+writer as there are threads, the one that holds it would wait for a thread for ever.
+
+What neither waits nor computes is `async`: a plain function costs a trip to another thread.
 """
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import wraps
+from inspect import signature
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from app.accounts.identity import find_user_of_request
@@ -17,13 +24,13 @@ from app.models import Role, User
 from app.settings import Settings
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """The app's database."""
     database: Database = request.app.state.database
     return database
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """The app's settings."""
     settings: Settings = request.app.state.settings
     return settings
@@ -31,45 +38,75 @@ def get_settings(request: Request) -> Settings:
 
 def read_session(request: Request) -> Iterator[Session]:
     """One read-only transaction for the length of the route function."""
-    with get_database(request).read() as session:
+    database: Database = request.app.state.database
+    with database.read() as session:
         yield session
 
 
-def write_session(request: Request) -> Iterator[Session]:
-    """One read-write transaction, committed before the response is sent."""
-    with get_database(request).write() as session:
-        yield session
+async def write_session(request: Request) -> AsyncIterator[Session]:
+    """One read-write transaction, which `end_transactions` commits when the route returns."""
+    database: Database = request.app.state.database
+    yield database.new_write_session()
 
 
 ReadSession = Annotated[Session, Depends(read_session, scope="function")]
 WriteSession = Annotated[Session, Depends(write_session, scope="function")]
+
+
+def end_transactions(router: APIRouter) -> None:
+    """Have every route of the router that asks for a `WriteSession` end it when it returns."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            route.endpoint = ending_transaction(route.endpoint)
+
+
+def ending_transaction(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The route function, committing what it wrote, or undoing it when it raises."""
+    names = [
+        name
+        for name, parameter in signature(endpoint).parameters.items()
+        if parameter.annotation == WriteSession
+    ]
+    if not names or hasattr(endpoint, "__wrapped__"):
+        return endpoint
+
+    @wraps(endpoint)
+    def run(**values: Any) -> Any:
+        session: Session = values[names[0]]
+        with session, session.begin():
+            return endpoint(**values)
+
+    return run
+
+
 AppSettings = Annotated[Settings, Depends(get_settings)]
 AppDatabase = Annotated[Database, Depends(get_database)]
 
 
 def find_current_user(request: Request) -> User | None:
     """The person asking, by bearer token or session cookie; None when nobody is signed in."""
-    with get_database(request).read() as session:
+    database: Database = request.app.state.database
+    with database.read() as session:
         user = find_user_of_request(session, request)
     request.state.user = user
     return user
 
 
-def current_user(user: Annotated[User | None, Depends(find_current_user)]) -> User:
+async def current_user(user: Annotated[User | None, Depends(find_current_user)]) -> User:
     """The person asking, whatever the role."""
     if user is None:
         raise Unauthenticated("Sign in first, or send a valid API token.")
     return user
 
 
-def admin_user(user: Annotated[User, Depends(current_user)]) -> User:
+async def admin_user(user: Annotated[User, Depends(current_user)]) -> User:
     """An admin."""
     if user.role != Role.ADMIN:
         raise Forbidden("Only an admin may do this.")
     return user
 
 
-def researcher_user(user: Annotated[User, Depends(current_user)]) -> User:
+async def researcher_user(user: Annotated[User, Depends(current_user)]) -> User:
     """A researcher or an admin: reads and exports."""
     if user.role not in (Role.ADMIN, Role.RESEARCHER):
         raise Forbidden("Only a researcher or an admin may do this.")

@@ -16,11 +16,13 @@ from app.api import projects as api_projects
 from app.api import rankings as api_rankings
 from app.api import rounds as api_rounds
 from app.db import Database
+from app.dependencies import end_transactions
 from app.settings import Settings, load_settings
 from app.web import (
     account,
     agreement,
     api_docs,
+    gold,
     guidelines,
     health,
     jobs,
@@ -71,6 +73,7 @@ WEB_ROUTERS = [
     prompts.router,
     new_round.router,
     rounds.router,
+    gold.router,
     queue.router,
     ranking.router,
     my_rankings.router,
@@ -95,6 +98,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.state.request_metrics = RequestMetrics()
     app.add_middleware(CountRequests, metrics=app.state.request_metrics)
+    for router in (*API_ROUTERS, *WEB_ROUTERS):
+        end_transactions(router)
     for router in API_ROUTERS:
         app.include_router(router, prefix="/api/v1")
     for router in WEB_ROUTERS:

@@ -6,10 +6,11 @@ from sqlalchemy import select
 from app.labeling.agreement import measure_project_agreement
 from app.labeling.labelers import LabelerRecord, reason_key
 from app.labeling.pauses import pause_labeler, resume_labeler
-from app.labeling.quality import measure_quality, monday, summarize_quality
+from app.labeling.quality import measure_quality, summarize_quality
 from app.labeling.queue import lease_next_task, skip_assignment
 from app.labeling.rankings import store_ranking
 from app.labeling.revocation import revoke_rankings
+from app.labeling.tallies import monday
 from app.models import Completion, Ranking, TaskPurpose
 from app.preferences.filters import PairFilters
 
