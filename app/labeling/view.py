@@ -11,6 +11,7 @@ LAYOUTS: dict[str, str] = {
     "stacked": "One below the other",
     "two": "Two side by side",
     "three": "Three side by side",
+    "one": "One against one",
 }
 DEFAULT_LAYOUT = "two"
 

@@ -20,13 +20,23 @@ export class Draft {
     document.addEventListener("visibilitychange", this.leave);
   }
 
-  /** What this browser kept and the server never got, as [name, value] pairs; null without any. */
-  takeUnsaved() {
-    try {
-      return JSON.parse(localStorage.getItem(this.key));
-    } catch {
-      return null;
+  /** What this browser kept and the server never got, back into the form and to the server. */
+  restoreUnsaved() {
+    const unsaved = this.#readHere();
+    if (!unsaved) return;
+    const values = new Map();
+    unsaved.forEach(([name, value]) => values.set(name, [...(values.get(name) ?? []), value]));
+    if (values.get("based_on")?.[0] !== this.form.elements.based_on.value) {
+      this.forget();
+      return;
     }
+    for (const field of this.form.elements) {
+      if (!/^(rank|rating|flag)_|^comment$/.test(field.name)) continue;
+      const kept = values.get(field.name) ?? [];
+      if (field.type === "radio" || field.type === "checkbox") field.checked = kept.includes(field.value);
+      else field.value = kept[0] ?? "";
+    }
+    this.changed();
   }
 
   changed() {
@@ -78,6 +88,14 @@ export class Draft {
       localStorage.removeItem(this.key);
     } catch {
       // A browser without storage kept nothing.
+    }
+  }
+
+  #readHere() {
+    try {
+      return JSON.parse(localStorage.getItem(this.key));
+    } catch {
+      return null;
     }
   }
 

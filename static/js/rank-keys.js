@@ -26,6 +26,8 @@ function handle(event, actions) {
   if (key === "?") return actions.openKeys();
   if (/^[1-9]$/.test(key)) return actions.place(Number(key));
   if (key === "0" || key === "Backspace" || key === "Delete") return actions.place(null);
+  if (key === "=") return actions.tie();
+  if (key === "D" && shiftKey) return actions.difference();
   if (key === "Enter") return target.matches?.(NEEDS_ENTER) ? false : actions.submit();
   if (shiftKey) return false;
   return handleLetter(key.toLowerCase(), actions);
@@ -38,11 +40,12 @@ function handleArrow({ key, altKey, shiftKey, target }, actions) {
   if (target.matches?.("input")) return false;
   // Wide code and tables scroll sideways.
   if (!vertical && target.matches?.("pre, table, .math")) return false;
+  if (!vertical && actions.comparing) return actions.judge(step < 0 ? "left" : "right");
   return actions.focus(step);
 }
 
 function handleLetter(letter, actions) {
   if (actions.hasLetter(letter)) return actions.pick(letter);
-  const named = { t: "tie", u: "undo", r: "guidelines", s: "skip" }[letter];
+  const named = { d: "difference", t: "tie", u: "undo", r: "guidelines", s: "skip" }[letter];
   return named ? actions[named]() : false;
 }

@@ -80,6 +80,25 @@ export class RankingModel {
     return this.#change(() => this.#write(rest));
   }
 
+  /** Place as a rank of its own at a position among the ranks of the others. */
+  insert(id, at) {
+    const rest = this.#without(id);
+    rest.splice(at, 0, [id]);
+    return this.#change(() => this.#write(rest));
+  }
+
+  /** Tie with one that is placed. */
+  join(id, other) {
+    const rest = this.#without(id);
+    rest.find((group) => group.includes(other)).push(id);
+    return this.#change(() => this.#write(rest));
+  }
+
+  /** Nothing is placed any more. */
+  clear() {
+    return this.#change(() => this.ids.forEach((id) => this.ranks.set(id, null)));
+  }
+
   snapshot() {
     return new Map(this.ranks);
   }

@@ -1,5 +1,7 @@
 // Texts that are longer than their card, and what scrolls inside them.
 
+const HEADER_PIXELS = 56;
+
 const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => updateFull(target)));
 
 /** Let the keyboard reach what scrolls, and show the last turn of a conversation. */
@@ -27,4 +29,17 @@ export function toggleFull(button) {
   button.setAttribute("aria-expanded", String(full));
   button.querySelector("span").textContent = full ? "Show less" : "Show in full";
   button.closest("article").classList.toggle("is-full", full);
+}
+
+/** While the prompt is out of sight, its last turn stands beside the completions. */
+export function remindOfPrompt(form) {
+  const reminder = form.querySelector("[data-reminder]");
+  const seen = new IntersectionObserver(
+    ([{ isIntersecting }]) => {
+      reminder.hidden = isIntersecting;
+    },
+    { rootMargin: `-${HEADER_PIXELS}px 0px 0px 0px` },
+  );
+  seen.observe(form.querySelector(".turn-last"));
+  return seen;
 }

@@ -58,6 +58,36 @@ export class RankingView {
     card.scrollIntoView({ block: "nearest" });
   }
 
+  /** Beside "Rate and flag": what was said there. */
+  describeSaid() {
+    this.cards.forEach((card) => {
+      const rating = card.querySelector("input[type=radio]:checked")?.value;
+      const flags = [...card.querySelectorAll("input[type=checkbox]:checked")].map((box) =>
+        box.nextElementSibling.textContent.toLowerCase(),
+      );
+      const words = [rating && `${rating} of 7`, ...flags].filter(Boolean).join(", ");
+      card.querySelector("[data-said]").textContent = words;
+    });
+  }
+
+  /** Every card in the order shown, but only these two in sight; all of them without a question. */
+  showOnly(question) {
+    const list = this.form.querySelector("[data-completions]");
+    if (!question) {
+      const shown = [...list.children].every((card, place) => card === [...this.cards.values()][place]);
+      if (!shown) list.append(...this.cards.values());
+    } else {
+      // The one that stays is not moved: it would lose where it was scrolled to.
+      const { candidate, opponent, left } = question;
+      const stays = this.cards.get(candidate);
+      stays[left === candidate ? "after" : "before"](this.cards.get(opponent));
+    }
+    this.cards.forEach((card, id) => {
+      card.hidden = Boolean(question) && id !== question.left && id !== question.right;
+      this.chips.get(id).querySelector('[data-action="show"]').disabled = card.hidden;
+    });
+  }
+
   #renderCard(card, rank, tied) {
     card.querySelector("select").value = rank ?? "";
     card.classList.toggle("is-placed", rank !== null);
