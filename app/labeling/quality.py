@@ -2,20 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import date, datetime
 from statistics import median
 
 from sqlalchemy.orm import Session
 
-from app.labeling.agreement import compare_judgements
-from app.labeling.comparing import agreements, gold_score, pair_signs, slot_wins
-from app.labeling.estimates import NO_ESTIMATE, Estimate, ratio_estimates
+from app.labeling.estimates import NO_ESTIMATE, Estimate
 from app.labeling.judgements import JudgedTask, Judgement, load_judged_tasks
 from app.labeling.labelers import LabelerRecord, list_labeler_records
 from app.labeling.remembering import remembered
-from app.models import TaskPurpose
+from app.labeling.tallies import Figures, Tally, monday
 from app.preferences.filters import PairFilters
 
 MS_PER_HOUR = 3_600_000
@@ -120,62 +117,23 @@ def measure_quality(
     )
 
 
-Scope = tuple[str, str, date | None]
-"""A figure's name, the labeler ("" for all), and the week (None for all)."""
-
-
-@dataclass
-class _Tally:
-    """What figures are summed from: for each scope and task a numerator and a denominator."""
-
-    sums: dict[Scope, dict[str, list[float]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
-    )
-    slots: dict[int, dict[str, list[float]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
-    )
-
-    def add(
-        self, figure: str, labeler: str, week: date | None, task: str, won: float, of: int
-    ) -> None:
-        """Count `won` of `of` for a scope on a task."""
-        if of:
-            cell = self.sums[figure, labeler, week][task]
-            cell[0] += won
-            cell[1] += of
-
-    def add_slot(self, slot: int, task: str, won: float, of: int) -> None:
-        """Count the pairs won by the completion in a place on the page."""
-        if of:
-            cell = self.slots[slot][task]
-            cell[0] += won
-            cell[1] += of
-
-
 def summarize_quality(
     tasks: Sequence[JudgedTask], records: Sequence[LabelerRecord]
 ) -> ProjectQuality:
     """The figures of all judgements; pure."""
-    tally = _Tally()
+    tally = Tally()
     made: dict[str, list[Judgement]] = defaultdict(list)
     for task in sorted(tasks, key=lambda task: task.id):
-        _tally_agreement(tally, task)
-        _tally_repeats(tally, task)
-        for judgement in task.firsts:
-            _tally_gold(tally, task, judgement)
-            _tally_slots(tally, task, judgement)
+        tally.add_task(task)
         for judgement in task.judgements:
             made[judgement.labeler].append(judgement)
-    for judgements in made.values():
-        judgements.sort(key=lambda judgement: (judgement.created_at, judgement.ranking_id))
-    figures = _Figures(tally)
-    everything = sorted(
-        (item for judgements in made.values() for item in judgements),
-        key=lambda judgement: (judgement.created_at, judgement.ranking_id),
-    )
+    everything = _in_order(item for judgements in made.values() for item in judgements)
+    figures = tally.figures()
     return ProjectQuality(
-        labelers=[_labeler(record, made.get(record.labeler, []), figures) for record in records],
-        first_slot=figures.get("first_slot"),
+        labelers=[
+            _labeler(record, _in_order(made.get(record.labeler, [])), figures) for record in records
+        ],
+        first_slot=figures.position_wins[0][1] if figures.position_wins else NO_ESTIMATE,
         position_wins=figures.position_wins,
         weeks=_weeks("", everything, figures),
         gold_accuracy=figures.get("gold"),
@@ -184,77 +142,13 @@ def summarize_quality(
     )
 
 
-def _tally_agreement(tally: _Tally, task: JudgedTask) -> None:
-    """Each comparison counts for both labelers, and once for the project."""
-    calibration = task.purpose == TaskPurpose.CALIBRATION
-    for one in compare_judgements(task):
-        agreed, pairs = one.agreed, one.pairs
-        weeks = monday(one.first.created_at), monday(one.second.created_at)
-        tally.add("agreement", "", max(weeks), task.id, agreed, pairs)
-        if calibration:
-            tally.add("calibration", "", None, task.id, agreed, pairs)
-        for labeler, week in zip((one.first.labeler, one.second.labeler), weeks, strict=True):
-            tally.add("agreement", labeler, None, task.id, agreed, pairs)
-            tally.add("agreement", labeler, week, task.id, agreed, pairs)
-            if one.tau_b is not None:
-                tally.add("tau_b", labeler, None, task.id, one.tau_b, 1)
-            if calibration:
-                tally.add("calibration", labeler, None, task.id, agreed, pairs)
-
-
-def _tally_repeats(tally: _Tally, task: JudgedTask) -> None:
-    """A repeat against what the same labeler said first."""
-    first = {judgement.labeler: judgement for judgement in task.firsts}
-    for judgement in task.judgements:
-        if judgement.is_repeat and judgement.labeler in first:
-            earlier = pair_signs(first[judgement.labeler].ranks)
-            agreed, pairs = agreements(earlier, pair_signs(judgement.ranks))
-            for labeler in ("", judgement.labeler):
-                tally.add("consistency", labeler, None, task.id, agreed, pairs)
-
-
-def _tally_gold(tally: _Tally, task: JudgedTask, judgement: Judgement) -> None:
-    if task.gold is None:
-        return
-    right, pairs = gold_score(judgement.ranks, task.gold)
-    for labeler in ("", judgement.labeler):
-        for week in (None, monday(judgement.created_at)):
-            tally.add("gold", labeler, week, task.id, right, pairs)
-
-
-def _tally_slots(tally: _Tally, task: JudgedTask, judgement: Judgement) -> None:
-    wins = slot_wins(judgement.ranks, judgement.shown)
-    for slot, (won, pairs) in enumerate(wins, start=1):
-        tally.add_slot(slot, task.id, won, pairs)
-    if wins:
-        won, pairs = wins[0]
-        for labeler in ("", judgement.labeler):
-            for week in (None, monday(judgement.created_at)):
-                tally.add("first_slot", labeler, week, task.id, won, pairs)
-
-
-class _Figures:
-    """The estimates of a tally, all computed together."""
-
-    def __init__(self, tally: _Tally) -> None:
-        slots = sorted(tally.slots)
-        columns = [*tally.sums.values(), *(tally.slots[slot] for slot in slots)]
-        estimates = ratio_estimates(
-            [
-                ([won for won, _ in rows.values()], [of for _, of in rows.values()])
-                for rows in columns
-            ]
-        )
-        self._estimates = dict(zip(tally.sums, estimates[: len(tally.sums)], strict=True))
-        self.position_wins = list(zip(slots, estimates[len(tally.sums) :], strict=True))
-
-    def get(self, figure: str, labeler: str = "", week: date | None = None) -> Estimate:
-        """The estimate of a scope; of nothing where it has none."""
-        return self._estimates.get((figure, labeler, week), NO_ESTIMATE)
+def _in_order(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """In the order they were made."""
+    return sorted(judgements, key=lambda judgement: (judgement.created_at, judgement.ranking_id))
 
 
 def _labeler(
-    record: LabelerRecord, judgements: Sequence[Judgement], figures: _Figures
+    record: LabelerRecord, judgements: Sequence[Judgement], figures: Figures
 ) -> LabelerQuality:
     name = record.labeler
     active = _active_ms(judgements)
@@ -283,7 +177,7 @@ def _labeler(
     )
 
 
-def _weeks(labeler: str, judgements: Iterable[Judgement], figures: _Figures) -> list[WeekQuality]:
+def _weeks(labeler: str, judgements: Iterable[Judgement], figures: Figures) -> list[WeekQuality]:
     return [
         WeekQuality(
             week=week,
@@ -306,13 +200,3 @@ def _by_week(judgements: Iterable[Judgement]) -> Iterator[tuple[date, list[Judge
 
 def _active_ms(judgements: Iterable[Judgement]) -> list[int]:
     return [item.active_ms for item in judgements if item.active_ms is not None]
-
-
-def monday(moment: datetime) -> date:
-    """The Monday of the week (UTC) that a moment lies in."""
-    return _monday(moment.date())
-
-
-@lru_cache(maxsize=4096)
-def _monday(day: date) -> date:
-    return day - timedelta(days=day.weekday())
