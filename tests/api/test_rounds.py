@@ -131,3 +131,38 @@ def test_rounds_are_for_admins(
     missing = admin_client.get("/api/v1/rounds/x")
     assert (missing.status_code, missing.json()["code"]) == (404, "round_not_found")
     assert admin_client.post("/api/v1/projects/x/rounds", json=body).status_code == 404
+
+
+def test_a_round_is_changed_and_says_so(admin_client: TestClient, project_id: str) -> None:
+    body = {"policies": ["first"], "calibration_share": 0.4, "priority": 3}
+    made = admin_client.post(f"/api/v1/projects/{project_id}/rounds", json=body).json()
+    assert (made["calibration_share"], made["priority"]) == (0.4, 3)
+    assert made["counts"]["calibration"] == 1
+    path = f"/api/v1/rounds/{made['id']}"
+    changed = admin_client.patch(path, json={"labelers_per_task": 4}).json()
+    assert (changed["labelers_per_task"], changed["counts"]["rankings_wanted"]) == (4, 12)
+    assert (changed["calibration_share"], changed["priority"]) == (0.4, 3), "the rest stays"
+    again = admin_client.patch(path, json={"priority": 1, "calibration_share": 1}).json()
+    assert (again["priority"], again["counts"]["calibration"]) == (1, 3)
+    for bad in ({"priority": 0}, {"labelers_per_task": 0}, {"calibration_share": 2}, {"seed": 1}):
+        assert admin_client.patch(path, json=bad).status_code == 422
+
+
+def test_tasks_made_elsewhere_may_be_gold_at_once(
+    admin_client: TestClient, labeler_client: TestClient, project_id: str
+) -> None:
+    task = {"completions": [{"text": "a"}, {"text": "b"}]}
+    body = {
+        "tasks": [
+            task | {"prompt": "1", "gold": [2, 1], "priority": 1},
+            task | {"prompt": "2"},
+            task | {"prompt": "3", "gold": [1, 1]},
+        ],
+        "calibration_share": 1,
+        "priority": 8,
+    }
+    made = admin_client.post(f"/api/v1/projects/{project_id}/tasks", json=body).json()
+    assert (made["created"], made["counts"]["gold"], made["counts"]["calibration"]) == (2, 1, 1)
+    assert made["rejected"] == [{"index": 2, "reason": "gold: at least two different ranks"}]
+    assert made["counts"]["rankings_beyond"] == 0
+    assert labeler_client.patch(f"/api/v1/rounds/{made['id']}", json={}).status_code == 403

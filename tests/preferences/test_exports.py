@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Database
-from app.models import Completion, Ranking, User, utc_now
+from app.models import Completion, Ranking, Task, User, utc_now
 from app.preferences.filters import PairFilters
 from app.preferences.formats import COLUMNS, PairFormat, PairSchema, export_pairs
 from app.preferences.queries import count_pairs, iter_pairs, iter_rankings
@@ -173,6 +173,15 @@ def test_filters_choose_whole_rankings(database: Database, project_id: str) -> N
     assert pairs(simulated=False) == 9
     assert pairs(model="m0") == 10
     assert pairs(model="m7") == 0
+    assert pairs(purpose="gold") == 0
+    assert pairs(purpose="ordinary") == 10
+    with database.write() as session:
+        task = session.scalars(select(Task).join(Ranking).where(Ranking.labeler == "bob")).one()
+        task.purpose = "gold"
+        round_id = task.round_id
+    assert pairs(purpose="gold") == pairs(purpose="gold", round_id=round_id) == 6
+    assert pairs(purpose="ordinary") == 4
+    assert pairs(purpose="gold", labeler="bob") == 0
     assert pairs(created_before=moment) == 7
     assert pairs(created_after=moment) == 3
     with database.read() as session:

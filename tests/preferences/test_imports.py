@@ -176,3 +176,14 @@ def test_json_list_of_rankings_imports(sqlite_database: Database, sqlite_project
     body = json.dumps({"rankings": [ranking()]}).encode()
     report = import_rankings(sqlite_database, sqlite_project_id, [body], "application/json")
     assert report.created == 1
+
+
+def test_flags_that_the_project_does_not_know_are_kept_as_they_are(
+    database: Database, project_id: str
+) -> None:
+    line = ranking(labeler="ann", flags=[["unsafe", "Too long!", "unsafe"], [], ["räudig"]])
+    assert load_rankings(database, project_id, [line]).created == 1
+    with database.read() as session:
+        row = ranking_row(next(iter_rankings(session, project_id)), {"unsafe": "Unsafe"})
+    assert row["flags"] == [["unsafe", "Too long!"], [], ["räudig"]]
+    assert row["flag_labels"] == {"unsafe": "Unsafe"}

@@ -24,6 +24,8 @@ FORM = {
     "top_p": "0.9",
     "max_new_tokens": "16",
     "seed": "",
+    "calibration_percent": "50",
+    "priority": "2",
 }
 
 
@@ -70,6 +72,9 @@ def test_the_form_offers_policies_and_starts_the_round(
         round_ = session.scalars(select(Round)).one()
         assert (round_.completions_per_prompt, round_.labelers_per_task) == (3, 2)
         assert (round_.prompt_limit, round_.sampling["temperature"]) == (2, 0.7)
+        assert (round_.calibration_share, round_.priority) == (0.5, 2)
+        purposes = sorted(task.purpose for task in tasks_of(session, round_.id))
+        assert purposes == ["calibration", "ordinary"]
     assert sent.headers["location"] == f"/rounds/{round_.id}"
 
 
@@ -84,6 +89,9 @@ def test_the_form_offers_policies_and_starts_the_round(
         ({"temperature": "hot"}, "from 0 to 2"),
         ({"seed": "-1"}, "from 0 to"),
         ({"prompt_limit": "0"}, "At least 1"),
+        ({"priority": "10"}, "From 1 (first) to 9"),
+        ({"calibration_percent": "101"}, "From 0 to 100"),
+        ({"calibration_percent": "some"}, "From 0 to 100"),
     ],
 )
 def test_a_bad_form_comes_back_filled_in_with_the_reason(
@@ -107,6 +115,7 @@ def test_the_estimate_follows_the_values(admin_client: TestClient, project_id: s
     assert "1 prompt" in few
     assert "3 completions" in few
     assert "2 rankings" in few
+    assert "1 calibration task for everybody" in few
     assert "Nothing to make" in admin_client.get(path, params={"completions_per_prompt": "x"}).text
 
 
@@ -182,6 +191,53 @@ def test_tasks_come_a_page_at_a_time(app: FastAPI, admin_client: TestClient) -> 
     assert admin_client.get(href).text.count("round-task-prompt") == 5
 
 
+def test_a_round_changes_while_people_rank(
+    app: FastAPI, admin_client: TestClient, round_id: str
+) -> None:
+    path = f"/rounds/{round_id}"
+    assert 'action="/rounds/' in admin_client.get(path).text
+    form = {"priority": "1", "labelers_per_task": "3", "calibration_percent": "100"}
+    assert admin_client.post(path, data=form).status_code == 303
+    with app.state.database.read() as session:
+        round_ = session.get_one(Round, round_id)
+        assert (round_.priority, round_.labelers_per_task, round_.calibration_share) == (1, 3, 1.0)
+        tasks = tasks_of(session, round_id)
+        assert {(task.priority, task.rankings_wanted, task.purpose) for task in tasks} == {
+            (1, 3, "calibration")
+        }
+    page = admin_client.get(f"{path}?purpose=calibration").text
+    assert page.count("round-task-prompt") == 3
+    assert admin_client.get(f"{path}?purpose=gold").text.count("round-task-prompt") == 0
+    for change, words in (
+        ({"priority": "0"}, "From 1 (first) to 9"),
+        ({"labelers_per_task": "x"}, "From 1 to 100"),
+        ({"calibration_percent": "101"}, "From 0 to 100"),
+    ):
+        refused = admin_client.post(path, data=form | change)
+        assert refused.status_code == 422
+        assert words in refused.text
+        assert "hx-trigger" not in refused.text, "what was typed is not polled away"
+
+
+def test_rankings_beyond_are_counted_on_their_own(
+    app: FastAPI, admin_client: TestClient, project_id: str, round_id: str
+) -> None:
+    end_job(app, round_id)
+    with app.state.database.write() as session:
+        task = tasks_of(session, round_id)[0]
+        task.purpose = "calibration"
+        session.flush()
+        completions = session.scalars(select(Completion.id).where(Completion.task_id == task.id))
+        ranks = {completion: rank for rank, completion in enumerate(completions, start=1)}
+        for labeler in ("ada", "bob", "eve"):
+            store_ranking(session, task=task, labeler=labeler, ranks=ranks, source="app")
+    page = admin_client.get(f"/rounds/{round_id}").text
+    assert "+2 beyond: calibration" in page
+    assert 'max="3" value="1"' in page
+    assert "1 of 1 ranked, 2 beyond" in page
+    assert "+2 beyond" in admin_client.get(f"/projects/{project_id}/rounds").text
+
+
 def test_researchers_look_and_labelers_do_not(
     app: FastAPI,
     researcher_client: TestClient,
@@ -195,6 +251,9 @@ def test_researchers_look_and_labelers_do_not(
     assert researcher_client.get(f"/projects/{project_id}/rounds").status_code == 200
     assert researcher_client.get(f"/projects/{project_id}/rounds/new").status_code == 403
     assert researcher_client.post(f"/rounds/{round_id}/close").status_code == 403
+    assert researcher_client.post(f"/rounds/{round_id}").status_code == 403
+    assert "Change this round" not in page.text
+    assert "Make gold" not in page.text
     labeler = sign_in(app, make_user("labeler"))
     for path in (f"/rounds/{round_id}", f"/projects/{project_id}/rounds"):
         assert labeler.get(path).status_code == 403, "labelers must not learn who wrote what"
