@@ -1,14 +1,20 @@
 """The people of a project beyond those who ranked, and what revoking one's rankings would do."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid, NotFound
+from app.labeling.comparing import agreements, pair_signs
+from app.labeling.estimates import Estimate, ratio_estimates
+from app.labeling.judgements import JudgedTask, load_judged_tasks
 from app.labeling.labelers import LabelerRecord, reason_key
 from app.labeling.quality import LabelerQuality, measure_quality, summarize_quality
+from app.labeling.remembering import remembered
 from app.labeling.revocation import Touched, find_touched
 from app.models import (
     Assignment,
@@ -33,6 +39,15 @@ class ForeseenRevocation:
     touched: Touched
 
 
+@dataclass(frozen=True, kw_only=True)
+class RevokedNote:
+    """When rankings were revoked, why, and by whom; None for the command line."""
+
+    at: datetime
+    reason: str
+    by: User | None
+
+
 def list_project_labelers(
     session: Session, project_id: str, filters: PairFilters | None = None
 ) -> list[LabelerQuality]:
@@ -49,10 +64,57 @@ def list_project_labelers(
 
 def get_project_labeler(session: Session, project_id: str, labeler: str) -> LabelerQuality:
     """One of them, or NotFound."""
-    for one in list_project_labelers(session, project_id):
-        if one.labeler == labeler:
+    return pick_labeler(list_project_labelers(session, project_id), labeler)
+
+
+def pick_labeler(labelers: Sequence[LabelerQuality], name: str) -> LabelerQuality:
+    """The labeler of this name, or NotFound."""
+    for one in labelers:
+        if one.labeler == name:
             return one
     raise NotFound("Nobody by this name has worked in the project.", code="labeler_not_found")
+
+
+def agreement_of_all(labelers: Sequence[LabelerQuality]) -> float | None:
+    """Pairwise agreement of all labelers together: each comparison is in two labelers' figures,
+    so that their mean weighted by pairs is that of the project."""
+    known = [one.agreement for one in labelers if one.agreement.value is not None]
+    pairs = sum(figure.n for figure in known)
+    return sum((figure.value or 0.0) * figure.n for figure in known) / pairs if pairs else None
+
+
+def measure_with_others(
+    session: Session, project_id: str, labeler: str
+) -> list[tuple[str, Estimate]]:
+    """Pairwise agreement of a labeler with each other one, by name; n = completion pairs.
+
+    Remembered until a ranking comes or is revoked.
+    """
+    found: list[tuple[str, Estimate]] = remembered(
+        session,
+        f"others {labeler}",
+        project_id,
+        PairFilters(),
+        lambda: compare_with_others(load_judged_tasks(session, project_id), labeler),
+    )
+    return found
+
+
+def compare_with_others(tasks: Iterable[JudgedTask], labeler: str) -> list[tuple[str, Estimate]]:
+    """The same of judged tasks; pure."""
+    sums: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for task in sorted(tasks, key=lambda task: task.id):
+        mine = next((one for one in task.firsts if one.labeler == labeler), None)
+        if mine is None:
+            continue
+        signs = pair_signs(mine.ranks)
+        for other in task.firsts:
+            if other is not mine:
+                agreed, pairs = agreements(signs, pair_signs(other.ranks))
+                sums[other.labeler][0].append(agreed)
+                sums[other.labeler][1].append(pairs)
+    names = sorted(sums)
+    return list(zip(names, ratio_estimates([sums[name] for name in names]), strict=True))
 
 
 def find_account(session: Session, labeler: LabelerQuality) -> User | None:
@@ -120,6 +182,25 @@ def _list_idle(session: Session, project_id: str) -> list[LabelerRecord]:
         )
         for user, is_paused in people
     ]
+
+
+def find_revoked_note(session: Session, project_id: str, labeler: str) -> RevokedNote | None:
+    """Of the revoked rankings of a labeler the latest revoking, where there is any."""
+    row = session.execute(
+        select(Ranking.revoked_at, Ranking.revoke_reason, User)
+        .outerjoin(User, User.id == Ranking.revoked_by)
+        .where(
+            Ranking.project_id == project_id,
+            Ranking.labeler == labeler,
+            Ranking.current,
+            Ranking.revoked_at.is_not(None),
+        )
+        .order_by(Ranking.revoked_at.desc())
+        .limit(1)
+    ).first()
+    if row is None or row[0] is None:
+        return None
+    return RevokedNote(at=row[0], reason=row[1], by=row[2])
 
 
 def foresee_revocation(session: Session, project_id: str, labeler: str) -> ForeseenRevocation:

@@ -20,7 +20,7 @@ LEAST_RANKINGS = 3
 """In a week, for its median time."""
 
 
-def labeler_figures(labeler: LabelerQuality, overall: Estimate) -> list[Figure]:
+def labeler_figures(labeler: LabelerQuality, overall: float | None) -> list[Figure]:
     """How good a labeler's rankings are, as far as it can be known."""
     mark = first_slot_mark(labeler.first_slot)
     return [
@@ -32,9 +32,7 @@ def labeler_figures(labeler: LabelerQuality, overall: Estimate) -> list[Figure]:
             read=lambda _: _compare(labeler.agreement, overall),
             meaning="Pairs of completions on which they say the same as another labeler of the "
             "task.",
-            scale=f"All labelers together: {as_percent(overall.value)}."
-            if overall.value is not None
-            else "",
+            scale=f"All labelers together: {as_percent(overall)}." if overall is not None else "",
         ),
         figure_of(
             "Gold accuracy",
@@ -78,25 +76,23 @@ def labeler_figures(labeler: LabelerQuality, overall: Estimate) -> list[Figure]:
     ]
 
 
-def _compare(figure: Estimate, overall: Estimate) -> str:
-    if not known(figure) or overall.value is None or figure.low is None:
+def _compare(figure: Estimate, overall: float | None) -> str:
+    if not known(figure) or overall is None or figure.low is None:
         return "Too little to say much."
-    if lies_below(figure, overall.value):
+    if lies_below(figure, overall):
         return "Clearly below all labelers together."
-    if figure.low > overall.value:
+    if figure.low > overall:
         return "Clearly above all labelers together."
     return "Like all labelers together."
 
 
 def plot_others(
-    project_id: str, name: str, others: list[tuple[str, Estimate]], overall: Estimate
+    project_id: str, name: str, others: list[tuple[str, Estimate]], overall: float | None
 ) -> ForestPlot | None:
     """A labeler against each other one, the most alike last."""
     if not others:
         return None
-    below = sum(
-        overall.value is not None and lies_below(figure, overall.value) for _, figure in others
-    )
+    below = sum(overall is not None and lies_below(figure, overall) for _, figure in others)
     return plot_forest(
         "others",
         "Agreement with each other labeler",
@@ -109,7 +105,7 @@ def plot_others(
         finding=f"Clearly less than all labelers together with {below} of {len(others)}."
         if below
         else "With nobody clearly less than all labelers together.",
-        reference=overall.value,
+        reference=overall,
         reference_label="all together",
         only_below=True,
     )

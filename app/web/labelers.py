@@ -11,14 +11,17 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, ReadSession, WriteSession
 from app.errors import Invalid
-from app.labeling.agreement import measure_project_agreement
 from app.labeling.pauses import find_pause, pause_labeler, resume_labeler
 from app.labeling.people import (
+    agreement_of_all,
     find_account,
+    find_revoked_note,
     foresee_revocation,
     get_account,
     get_project_labeler,
     list_project_labelers,
+    measure_with_others,
+    pick_labeler,
 )
 from app.labeling.quality import LabelerQuality
 from app.labeling.revocation import find_touched, restore_rankings, revoke_rankings
@@ -51,7 +54,7 @@ def show_people(
     """Every labeler of the project with what is known of their work, sorted by a column."""
     project = get_project(session, project_id, admin)
     labelers = list_project_labelers(session, project.id)
-    overall = measure_project_agreement(session, project.id).pairwise_agreement
+    overall = agreement_of_all(labelers)
     today = utc_now().date()
     columns = columns_on(today)
     column = next((one for one in columns if one.name == sort), columns[1])
@@ -95,29 +98,27 @@ def _labeler_context(
     session: Session, admin: User, project_id: str, name: str, problem: str = ""
 ) -> dict[str, Any]:
     project = get_project(session, project_id, admin)
-    labeler = get_project_labeler(session, project.id, name)
+    labelers = list_project_labelers(session, project.id)
+    labeler = pick_labeler(labelers, name)
+    overall = agreement_of_all(labelers)
     account = find_account(session, labeler)
-    agreement = measure_project_agreement(session, project.id)
     return {
         "project": project,
         "active": "people",
         "labeler": labeler,
         "account": account,
         "pause": find_pause(session, account, project.id) if account else None,
+        "revoked": find_revoked_note(session, project.id, name) if labeler.revoked else None,
         "touched": find_touched(session, project.id, name) if labeler.revoked else None,
-        "figures": labeler_figures(labeler, agreement.pairwise_agreement),
+        "figures": labeler_figures(labeler, overall),
         "throughput": plot_days("days", "Rankings per day", labeler.days, utc_now().date()),
         "times": plot_histogram("times", "Active time", labeler.active_ms, noun="ranking"),
         "weeks": plot_labeler_weeks(labeler),
         "others": plot_others(
             project.id,
             name,
-            [
-                (pair.second if pair.first == name else pair.first, pair.pairwise_agreement)
-                for pair in agreement.labeler_pairs
-                if name in (pair.first, pair.second)
-            ],
-            agreement.pairwise_agreement,
+            measure_with_others(session, project.id, name),
+            overall,
         ),
         "latest": list_rankings(
             session, project.id, PairFilters(labeler=name), limit=LATEST_RANKINGS

@@ -151,7 +151,7 @@ def sort_labelers(
     """By a column, those without a figure last either way, and alike ones by name."""
     named = sorted(labelers, key=lambda one: one.labeler)
     have = [one for one in named if column.key(one) is not None]
-    have.sort(key=lambda one: column.key(one) or 0, reverse=descending)  # type: ignore[arg-type]  # a column's keys are all numbers or all texts
+    have.sort(key=lambda one: column.key(one) or 0, reverse=descending)
     return have + [one for one in named if column.key(one) is None]
 
 
@@ -159,11 +159,11 @@ def build_row(
     project_id: str,
     labeler: LabelerQuality,
     account: User | None,
-    overall: Estimate,
+    overall: float | None,
     today: date,
 ) -> Row:
     """A labeler's cells; `overall` is the agreement of all together."""
-    below = overall.value is not None and lies_below(labeler.agreement, overall.value)
+    below = overall is not None and lies_below(labeler.agreement, overall)
     return Row(
         labeler=labeler,
         account=account,
@@ -199,7 +199,7 @@ def first_slot_mark(figure: Estimate) -> str:
 
 
 def plot_speed(
-    project_id: str, labelers: Sequence[LabelerQuality], overall: Estimate
+    project_id: str, labelers: Sequence[LabelerQuality], overall: float | None
 ) -> ScatterPlot | None:
     """Speed against agreement, for those of whom both are known; None for fewer than two.
 
@@ -216,8 +216,8 @@ def plot_speed(
         one.labeler
         for one in both
         if (one.per_active_hour or 0.0) > middle
-        and overall.value is not None
-        and lies_below(one.agreement, overall.value)
+        and overall is not None
+        and lies_below(one.agreement, overall)
     ]
     return plot_scatter(
         "speed",
