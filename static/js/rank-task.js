@@ -4,7 +4,7 @@
 import { Draft } from "./rank-draft.js";
 import { makeSortable } from "./rank-drag.js";
 import { RankingModel } from "./rank-model.js";
-import { makeScrollable, remindOfPrompt, toggleFull } from "./rank-text.js";
+import { makeScrollable, remindOfPrompt, showLastTurn, toggleFull } from "./rank-text.js";
 import { ActiveTime } from "./rank-time.js";
 import { Versus } from "./rank-versus.js";
 import { RankingView } from "./rank-view.js";
@@ -182,6 +182,7 @@ export class Task {
   setLayout(layout) {
     this.form.dataset.layout = layout;
     this.versus.render(this.model);
+    showLastTurn(this.form);
     if (this.comparing) this.say(`One against one. ${this.versus.words}`);
   }
 

@@ -4,12 +4,17 @@ const HEADER_PIXELS = 56;
 
 const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => updateFull(target)));
 
-/** Let the keyboard reach what scrolls, and show the last turn of a conversation. */
+/** Let the keyboard reach what scrolls, and begin where it matters. */
 export function makeScrollable(form) {
   form.querySelectorAll("article [data-text]").forEach((text) => sizes.observe(text));
   form.querySelectorAll(".markdown :is(pre, table, .math)").forEach((wide) => {
     if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
   });
+  showLastTurn(form);
+}
+
+/** Of a conversation that scrolls inside its card, what is to be answered. */
+export function showLastTurn(form) {
   const conversation = form.querySelector("[data-conversation]");
   const last = conversation?.querySelector(".turn-last");
   if (last && last !== conversation.firstElementChild) {
