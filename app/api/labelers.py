@@ -1,14 +1,14 @@
 """A project's labelers over REST: how each works, pausing them, revoking their rankings."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.agreement import EstimateOut
-from app.api.paging import Cursor, Limit, page_of
-from app.api.pair_filters import FiltersQuery, checked_filters
+from app.api.paging import page_of
+from app.api.pair_filters import FiltersIn, checked_filters
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.labeling.pauses import pause_labeler, resume_labeler
 from app.labeling.people import get_account, get_project_labeler, list_project_labelers
@@ -28,6 +28,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         "the labeler, so there is nobody to pause."
     },
 }
+
+
+class LabelersQuery(FiltersIn):
+    """Filters, and which page of the list."""
+
+    limit: int = Field(default=50, ge=1, le=200, description="How many items at most.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=200,
+        description="`next_cursor` of the page before; empty for the first.",
+    )
 
 
 class LabelerIn(BaseModel):
@@ -157,9 +168,7 @@ def list_all(
     project_id: str,
     session: ReadSession,
     user: Admin,
-    filters: FiltersQuery,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    query: Annotated[LabelersQuery, Query()],
 ) -> LabelerList:
     """Pace, agreement, gold accuracy, biases and skips of each labeler, by name.
 
@@ -167,9 +176,9 @@ def list_all(
     or are paused are listed too.
     """
     project = get_project(session, project_id, user)
-    chosen = checked_filters(session, project.id, filters)
+    chosen = checked_filters(session, project.id, query)
     labelers = list_project_labelers(session, project.id, chosen)
-    items, after = page_of(labelers, lambda one: one.labeler, limit, cursor)
+    items, after = page_of(labelers, lambda one: one.labeler, query.limit, query.cursor)
     return LabelerList(items=[LabelerOut.model_validate(one) for one in items], next_cursor=after)
 
 

@@ -98,8 +98,8 @@ def agreement_figures(agreement: Agreement) -> list[Figure]:
             format_=as_decimal,
             read=in_bands(
                 (0.8, "High: a task’s labelers share one order."),
-                (0.6, "Usual: a shared order with some swaps."),
-                otherwise="Modest or low: compare with what guessing gives.",
+                (0.6, "A shared order with swaps; compare with what guessing gives."),
+                otherwise="Little more than two labelers reach by guessing.",
             ),
             meaning="How far all labelers of a task share one order, corrected for ties; the mean "
             "over tasks.",

@@ -70,8 +70,9 @@ def test_the_examples_run_in_their_order(
     assert '"rank' in said[5]
     assert said[6].strip().endswith("4")
     assert '"low"' in said[7]
-    assert "etag" in said[8].lower()
-    assert '"queued"' in said[9]
+    assert '"reopened_tasks":0' in said[8]
+    assert "etag" in said[9].lower()
+    assert '"queued"' in said[10]
     assert (tmp_path / "pairs.jsonl").read_text().count("\n") == 4
     assert (tmp_path / "consensus.jsonl").read_text().count("consensus-borda") == 2
     assert (tmp_path / "pairs.parquet").read_bytes()[:4] == b"PAR1"
