@@ -157,6 +157,8 @@ AT_STOP = (
       style.borderColor, style.backgroundColor, style.insetBlockStart].join();
   }).join(";");
   const walk = (window.tabWalk ??= {seen: new Set(), last: null, found: []});
+  // The parts of a date are stops of their own.
+  if (walk.last && walk.last.element === document.activeElement) return "on";
   if (walk.last && look(walk.last.element) === walk.last.look)
     walk.found.push(`the focus on ${name(walk.last.element)} cannot be seen`);
   walk.last = null;
@@ -166,12 +168,16 @@ AT_STOP = (
   walk.seen.add(element);
   walk.last = {element, look: look(element)};
   const target = element.closest("label") ?? element;
-  const hit = [...target.getClientRects()].some((box) => [0.1, 0.5, 0.9].some((across) =>
-    [0.1, 0.3, 0.5, 0.7, 0.9].some((down) => {
-      const at = document.elementFromPoint(
-        box.left + box.width * across, box.top + box.height * down);
+  const hit = [...target.getClientRects()].some((box) => {
+    const [left, right] = [Math.max(box.left, 0), Math.min(box.right, innerWidth)];
+    const [top, bottom] = [Math.max(box.top, 0), Math.min(box.bottom, innerHeight)];
+    return [0.1, 0.5, 0.9].some((across) => [0.1, 0.3, 0.5, 0.7, 0.9].some((down) => {
+      const x = left + (right - left) * across;
+      const at = right > left && bottom > top &&
+        document.elementFromPoint(x, top + (bottom - top) * down);
       return at && (target.contains(at) || at.contains(target));
-    })));
+    }));
+  });
   const covered = () => {
     const box = target.getBoundingClientRect();
     const at = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
