@@ -1,115 +1,29 @@
 """The ranking page, by every way of ranking."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import select
 
-from app.models import (
-    Assignment,
-    AssignmentState,
-    Completion,
-    Project,
-    Ranking,
-    RankingEntry,
-    User,
-    utc_now,
-)
+from app.models import Assignment, AssignmentState, Project, Ranking, User, utc_now
 from tests.browser.conftest import DESKTOP, PHONE
-from tests.labeling.factory import make_project, make_tasks
-
-TEXTS = ("Plain **words**.", "```python\nprint('code')\n```", "$x^2$ and <b>tags</b>")
-LONG = tuple(f"{word} " * 400 for word in ("alpha", "beta", "gamma"))
-CONVERSATION = [
-    {"role": "user", "content": "Hello?"},
-    {"role": "assistant", "content": "Hello. " * 200},
-    {"role": "user", "content": "And now?"},
-]
-
-
-@pytest.fixture
-def seed(live_server) -> Callable[..., str]:
-    """`seed(tasks=2, texts=…)` makes a project with open tasks; its id."""
-
-    def make(*, tasks: int = 2, texts: tuple[str, ...] = TEXTS, **options) -> str:
-        with live_server.database.write() as session:
-            project = make_project(session)
-            project.guidelines = "# What counts\n\nPrefer what **helps**."
-            for task in make_tasks(session, project, tasks, texts=texts, **options):
-                for completion in session.scalars(
-                    select(Completion).where(Completion.task_id == task.id)
-                ):
-                    completion.model_label = f"secret-policy-{completion.position}"
-                    completion.finish_reason = "secret-reason"
-            return project.id
-
-    return make
-
-
-@pytest.fixture
-def task_page(page_as, seed) -> Page:
-    """A labeler on the first of two tasks with three completions."""
-    seed()
-    page = page_as("labeler")
-    start(page)
-    return page
-
-
-@pytest.fixture
-def stored(live_server) -> Callable[[], list[dict[str, int]]]:
-    """Every current ranking, oldest first, as ranks by letter."""
-
-    def read() -> list[dict[str, int]]:
-        with live_server.database.read() as session:
-            rankings = session.scalars(
-                select(Ranking).where(Ranking.current).order_by(Ranking.created_at)
-            ).all()
-            return [
-                {
-                    "ABCDEFGHI"[ranking.shown_order.index(entry.completion_id)]: entry.rank
-                    for entry in session.scalars(
-                        select(RankingEntry).where(RankingEntry.ranking_id == ranking.id)
-                    )
-                }
-                for ranking in rankings
-            ]
-
-    return read
-
-
-def start(page: Page) -> None:
-    page.goto("/queue")
-    page.get_by_role("button", name="Start ranking").click()
-    page.wait_for_url(re.compile("/assignments/"))
-
-
-def card(page: Page, letter: str) -> Locator:
-    return page.locator(f'article[data-letter="{letter}"]')
-
-
-def order(page: Page) -> list[str]:
-    """The placed list, as "rank letter"."""
-    return page.locator("[data-placed] > li").evaluate_all(
-        """chips => chips.map((chip) => chip.querySelector("[data-chip-rank]").textContent
-           + " " + chip.querySelector("[data-chip-letter]").textContent)"""
-    )
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
+from tests.browser.ranking.acts import (
+    CONVERSATION,
+    LONG,
+    TEXTS,
+    card,
+    order,
+    press,
+    start,
+    wait_saved,
+)
 
 
 def submit_by_button(page: Page) -> None:
     address = page.url
     page.locator("[data-submit]").click()
     page.wait_for_url(lambda url: url != address)
-
-
-def wait_saved(page: Page) -> None:
-    expect(page.locator("[data-status]")).to_have_text("Draft saved")
 
 
 def test_ranking_by_keys_alone(task_page, stored):
