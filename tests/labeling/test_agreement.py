@@ -237,6 +237,16 @@ def test_only_what_counts_is_compared(database):
         agreement = measure_project_agreement(session, project.id)
         assert (agreement.rankings, agreement.labelers) == (2, 2)
         assert agreement.pairwise_agreement.value == 1
+        revoke_rankings(session, None, project.id, "bob", reason="Clicked through too.")
+        assert measure_project_agreement(session, project.id).rankings == 1
+        # The latest revocation stays; an earlier one is undone.
+        restore_rankings(session, None, project.id, "cyd")
+        agreement = measure_project_agreement(session, project.id)
+        assert (agreement.rankings, agreement.pairwise_agreement.value) == (2, 0)
+        # As many are revoked as before, but others.
+        restore_rankings(session, None, project.id, "bob")
+        revoke_rankings(session, None, project.id, "cyd", reason="After all.")
+        assert measure_project_agreement(session, project.id).pairwise_agreement.value == 1
         restore_rankings(session, None, project.id, "cyd")
         assert measure_project_agreement(session, project.id).rankings == 3
 

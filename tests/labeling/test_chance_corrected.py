@@ -1,7 +1,7 @@
 import krippendorff
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.labeling import chance_corrected
@@ -70,6 +70,7 @@ def test_alpha_is_the_published_one(matrix, values, metric, published):
     assert float(ours) == pytest.approx(package, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(2, 40), st.integers(2, 6))
 def test_alpha_of_resampled_sums_is_that_of_the_package(seed, values, units, labelers):
     random = numpy.random.default_rng(seed)
@@ -132,6 +133,7 @@ def oriented_kappa(table):
         return (numpy.trace(shares) - expected) / (1 - expected)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=9, max_size=9))
 def test_kappa_is_that_of_the_table_counted_in_both_orientations(cells):
     table = numpy.array(cells, dtype=float).reshape(3, 3)

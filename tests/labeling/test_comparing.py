@@ -2,7 +2,7 @@ from itertools import combinations
 from math import nan
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
@@ -29,6 +29,7 @@ def tau_b(a, b):
     return kendall_tau_b(pair_signs(a), pair_signs(b))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 9).flatmap(lambda count: st.permutations(range(1, count + 1))))
 def test_an_exact_reversal_is_minus_one_and_the_same_order_is_one(order):
     reversed_order = [len(order) + 1 - rank for rank in order]
@@ -38,6 +39,7 @@ def test_an_exact_reversal_is_minus_one_and_the_same_order_is_one(order):
     assert (agreed, pairs) == (0, len(order) * (len(order) - 1) // 2)
 
 
+@settings(deadline=None)
 @given(COMPLETE_PAIR)
 def test_tau_b_is_what_scipy_computes_ties_included(orders):
     a, b = orders
@@ -46,6 +48,7 @@ def test_tau_b_is_what_scipy_computes_ties_included(orders):
     assert (nan if ours is None else ours) == pytest.approx(expected, nan_ok=True, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(PARTIAL_PAIR)
 def test_what_either_left_unranked_is_left_out(orders):
     a, b = orders
@@ -57,6 +60,7 @@ def test_what_either_left_unranked_is_left_out(orders):
         assert full == compare(pair_signs(kept_a), pair_signs(kept_b))
 
 
+@settings(deadline=None)
 @given(PARTIAL_PAIR)
 def test_agreement_counts_pairs_on_which_both_say_the_same(orders):
     def sign(order, i, j):
@@ -72,6 +76,7 @@ def test_agreement_counts_pairs_on_which_both_say_the_same(orders):
     assert ties(pair_signs(a), pair_signs(b)) == tied
 
 
+@settings(deadline=None)
 @given(PARTIAL_PAIR, st.randoms())
 def test_the_order_of_completions_makes_no_difference(orders, random):
     places = list(range(len(orders[0])))

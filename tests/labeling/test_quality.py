@@ -54,6 +54,19 @@ def test_first_slot_and_places_by_hand():
     ]
 
 
+def test_tasks_are_resampled_and_not_rankings():
+    both = [judgement("ann", [1, 2], shown=[0, 1]), judgement("bob", [2, 1], shown=[0, 1])]
+    quality, labelers = summarize([judged_task(both)], "ann", "bob")
+    # One task has no interval, however many ranked it.
+    assert (quality.first_slot.n, quality.first_slot.low) == (2, None)
+    again = [judged_task(both, task_id=f"t{number}") for number in range(5)]
+    quality, labelers = summarize(again, "ann", "bob")
+    # Every task is half and half, so no resample of tasks is anything else.
+    assert (quality.first_slot.low, quality.first_slot.high) == (0.5, 0.5)
+    assert quality.weeks[0].first_slot == quality.first_slot
+    assert labelers["ann"].first_slot.n == 5
+
+
 def test_an_even_labeler_has_no_first_slot_preference_whatever_the_number_shown():
     tasks = [
         judged_task(
@@ -228,11 +241,12 @@ def test_the_people_of_a_project_as_the_database_has_them(database):
         assert [one.simulated for one in people.values()] == [False, False, False, False, True]
 
         resume_labeler(session, None, project.id, bob)
+        resumed = {one.labeler: one for one in measure_quality(session, project.id).labelers}
+        assert not resumed["bob"].paused
         gold.gold_ranks = dict(zip(ids, (3, 2, 1), strict=True))
         session.flush()
         quality = measure_quality(session, project.id)
         people = {labeler.labeler: labeler for labeler in quality.labelers}
-        assert not people["bob"].paused
         assert people["ann"].gold_accuracy.value == 0
         assert measure_quality(session, project.id) is quality
 
