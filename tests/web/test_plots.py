@@ -17,7 +17,7 @@ from app.web.plots import (
     spark_days,
 )
 from app.web.plots.scales import Scale, fit_scale, nice_steps
-from app.web.plots.scatter import find_room
+from app.web.plots.scatter import choose_sides, find_apart, find_room
 from app.web.templating import get_environment
 
 TODAY = date(2026, 11, 20)
@@ -167,9 +167,20 @@ def test_scatter_leaves_out_who_has_no_figure() -> None:
 
 def test_names_that_would_cover_each_other_are_left_out() -> None:
     places = [(10.0, 50.0), (11.0, 51.0), (50.0, 90.0)]
-    assert find_room(places, ["ann", "bob", "cy"], 600) == {1, 2}
-    assert find_room([(10.0, 50.0), (12.0, 56.0)], ["ann", "bob"], 600) == {0}
-    assert find_room([(30.0, 50.0)], ["a name longer than the phone is wide"], 200) == set()
+    right = [False] * 3
+    assert find_room(places, ["ann", "bob", "cy"], right, 600) == {1, 2}
+    assert find_room([(10.0, 50.0), (12.0, 56.0)], ["ann", "bob"], right[:2], 600) == {0}
+    long = "a name longer than the phone is wide"
+    assert find_room([(30.0, 50.0)], [long], [False], 200) == set()
+
+
+def test_names_stand_where_there_is_room() -> None:
+    places = [(40.0, 50.0), (41.0, 51.0), (90.0, 50.0)]
+    assert choose_sides(places, ["ann", "bob", "cy"], 600) == [True, False, True]
+
+
+def test_dots_on_top_of_each_other_lead_nowhere() -> None:
+    assert find_apart([(10.0, 50.0), (12.0, 52.0), (60.0, 50.0)]) == {0, 2}
 
 
 def test_matrix_is_symmetric_and_shades_only_what_has_enough() -> None:

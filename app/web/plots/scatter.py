@@ -21,8 +21,13 @@ LETTER_PIXELS = 6.8
 """Of a letter of a name, on average."""
 LABEL_GAP_PIXELS = 10
 NARROW_PIXELS = 230
-WIDE_PIXELS = 560
+WIDE_PIXELS = 460
 LONGEST_NAME = 18
+NARROW_HEIGHT_PIXELS = 220
+TARGET_PIXELS = 28
+
+Box = tuple[float, float, float, float]
+"""Left, right, top, bottom, in percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class ScatterDot:
     """A named dot, in percent from the left and upper edges.
 
     Its name is written where no other is in the way: `narrow` on a phone too, `wide` where there
-    is room.
+    is room. A dot too close to another one has no address: nobody could hit it.
     """
 
     x: float
@@ -95,8 +100,10 @@ def plot_scatter(
     x_scale, x_steps = fit_scale([point.x for point in shown], floor=0.0)
     places = [(x_scale.at(point.x), y_scale.up(point.y.value or 0.0)) for point in shown]
     names = [_shorten(point.name) for point in shown]
-    narrow = find_room(places, names, NARROW_PIXELS)
-    wide = find_room(places, names, WIDE_PIXELS)
+    sides = choose_sides(places, names, WIDE_PIXELS)
+    narrow = find_room(places, names, sides, NARROW_PIXELS)
+    wide = find_room(places, names, sides, WIDE_PIXELS)
+    apart = find_apart(places)
     dots = []
     for place, point in enumerate(shown):
         x, y = places[place]
@@ -109,9 +116,9 @@ def plot_scatter(
                 high=y_scale.up(value if point.y.high is None else point.y.high),
                 name=point.name,
                 short_name=names[place],
-                href=point.href,
+                href=point.href if place in apart else "",
                 label=f"{point.name}: {x_format(point.x)} {x_title}, {y_format(value)} {y_title}",
-                on_left=x > 60,
+                on_left=sides[place],
                 narrow=place in narrow,
                 wide=place in wide,
             )
@@ -148,24 +155,75 @@ def _shorten(name: str) -> str:
 
 
 def find_room(
-    places: Sequence[tuple[float, float]], names: Sequence[str], width_pixels: int
+    places: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    on_left: Sequence[bool],
+    width_pixels: int,
 ) -> set[int]:
     """Which names can be written beside their dots without covering another name or dot."""
-    boxes: list[tuple[float, float, float, float]] = []
+    boxes: list[Box] = []
     room = set()
-    for index, ((x, y), name) in enumerate(zip(places, names, strict=True)):
-        length = 100 * (len(name) * LETTER_PIXELS + LABEL_GAP_PIXELS) / width_pixels
-        left, right = (x - length, x) if x > 60 else (x, x + length)
-        top, bottom = y - LABEL_HEIGHT / 2, y + LABEL_HEIGHT / 2
-        covers_dot = any(
-            other != index and left <= dot_x <= right and top <= dot_y <= bottom
-            for other, (dot_x, dot_y) in enumerate(places)
-        )
-        covers_name = any(
-            left < box[1] and box[0] < right and top < box[3] and box[2] < bottom for box in boxes
-        )
-        if left < -12 or right > 104 or covers_dot or covers_name:
-            continue
-        boxes.append((left, right, top, bottom))
-        room.add(index)
+    for index, (place, name, left) in enumerate(zip(places, names, on_left, strict=True)):
+        box = _name_box(place, name, left, width_pixels)
+        others = [other for other in range(len(places)) if other != index]
+        if _is_free(box, [places[other] for other in others], boxes):
+            boxes.append(box)
+            room.add(index)
     return room
+
+
+def choose_sides(
+    places: Sequence[tuple[float, float]], names: Sequence[str], width_pixels: int
+) -> list[bool]:
+    """For each name whether it stands left of its dot: where there is room, or else inwards."""
+    boxes: list[Box] = []
+    sides = []
+    for index, (place, name) in enumerate(zip(places, names, strict=True)):
+        inwards = place[0] > 60
+        others = [other for other in range(len(places)) if other != index]
+        dots = [places[other] for other in others]
+        chosen = inwards
+        for side in (inwards, not inwards):
+            box = _name_box(place, name, side, width_pixels)
+            if _is_free(box, dots, boxes):
+                boxes.append(box)
+                chosen = side
+                break
+        sides.append(chosen)
+    return sides
+
+
+def _name_box(place: tuple[float, float], name: str, left: bool, width_pixels: int) -> Box:
+    x, y = place
+    length = 100 * (len(name) * LETTER_PIXELS + LABEL_GAP_PIXELS) / width_pixels
+    return (
+        x - length if left else x,
+        x if left else x + length,
+        y - LABEL_HEIGHT / 2,
+        y + LABEL_HEIGHT / 2,
+    )
+
+
+def _is_free(box: Box, dots: Sequence[tuple[float, float]], boxes: Sequence[Box]) -> bool:
+    left, right, top, bottom = box
+    if left < -12 or right > 104:
+        return False
+    if any(left <= x <= right and top <= y <= bottom for x, y in dots):
+        return False
+    return not any(
+        left < other[1] and other[0] < right and top < other[3] and other[2] < bottom
+        for other in boxes
+    )
+
+
+def find_apart(places: Sequence[tuple[float, float]]) -> set[int]:
+    """Dots that a finger can hit on a phone without hitting another one."""
+    apart: set[int] = set()
+    for index, (x, y) in enumerate(places):
+        if all(
+            abs(x - places[other][0]) * NARROW_PIXELS / 100 >= TARGET_PIXELS
+            or abs(y - places[other][1]) * NARROW_HEIGHT_PIXELS / 100 >= TARGET_PIXELS
+            for other in apart
+        ):
+            apart.add(index)
+    return apart
