@@ -1,8 +1,12 @@
 import pytest
 from sqlalchemy import select
 
+from app.labeling.pauses import pause_labeler
 from app.labeling.queue import lease_next_task
-from app.models import Assignment, AssignmentState, Membership, Ranking, User
+from app.labeling.rankings import submit_ranking
+from app.labeling.revocation import revoke_rankings
+from app.labeling.submissions import Submission
+from app.models import Assignment, AssignmentState, Membership, Project, Ranking, User
 from tests.conftest import sign_in
 from tests.labeling.factory import make_project, make_tasks
 
@@ -109,6 +113,142 @@ def test_signing_out_gives_the_task_back(app, labeler_client, assignment):
     with app.state.database.read() as session:
         stored = session.get_one(Assignment, assignment.id)
         assert stored.state == AssignmentState.RETURNED
+
+
+def test_the_version_of_the_guidelines_that_was_read_is_stored(
+    app, labeler_client, assignment, project_id
+):
+    page = labeler_client.get(f"/assignments/{assignment.id}").text
+    assert '<input type="hidden" name="guidelines_version" value="1">' in page
+    assert "changed" not in page
+    with app.state.database.write() as session:
+        project = session.get_one(Project, project_id)
+        project.guidelines, project.guidelines_version = "Other words.", 2
+    labeler_client.post(
+        f"/assignments/{assignment.id}/ranking",
+        data={**fields(assignment, "1", "2", "3"), "guidelines_version": "1"},
+    )
+    with app.state.database.read() as session:
+        assert session.scalars(select(Ranking.guidelines_version)).one() == 1
+
+
+def test_changed_guidelines_are_said_until_the_next_ranking(
+    app, labeler_client, assignment, project_id
+):
+    labeler_client.post(
+        f"/assignments/{assignment.id}/ranking", data=fields(assignment, "1", "2", "3")
+    )
+    with app.state.database.write() as session:
+        session.get_one(Project, project_id).guidelines_version = 2
+    page = labeler_client.post(f"/projects/{project_id}/rank").headers["location"]
+    text = labeler_client.get(page).text
+    assert "Changed since your last ranking here, from version 1 to 2" in text
+    assert f'href="/projects/{project_id}/guidelines"' in text
+    ids = {part.split('"')[0] for part in text.split('name="rank_')[1:]}
+    labeler_client.post(
+        f"{page}/ranking",
+        data={"guidelines_version": "2", **{f"rank_{completion}": "1" for completion in ids}},
+    )
+    assert "Changed since" not in labeler_client.get(page).text
+
+
+def test_the_flags_are_those_of_the_project_and_set_ones_stay_when_retired(
+    app, labeler_client, assignment, project_id
+):
+    with app.state.database.write() as session:
+        project = session.get_one(Project, project_id)
+        project.flags = [{"name": "rude", "label": "Rude <words>"}]
+    page = labeler_client.get(f"/assignments/{assignment.id}").text
+    assert "Rude &lt;words&gt;" in page
+    assert "Wrong facts" not in page
+    first, second, _ = assignment.shown_order
+    data = {**fields(assignment, "1", "2", "3"), f"flag_{first}": "rude"}
+    labeler_client.post(f"/assignments/{assignment.id}/ranking", data=data)
+    with app.state.database.write() as session:
+        project = session.get_one(Project, project_id)
+        project.flags = [{"name": "rude", "label": "Rude <words>", "retired": True}]
+    page = labeler_client.get(f"/assignments/{assignment.id}").text
+    assert f'name="flag_{first}" value="rude" checked' in page
+    assert f'name="flag_{second}"' not in page
+
+
+def test_a_paused_labeler_is_told_why_and_given_no_task(app, labeler, labeler_client, project_id):
+    with app.state.database.write() as session:
+        user = session.get_one(User, labeler.id)
+        pause_labeler(session, None, project_id, user, reason="Slow down <b>please</b>")
+    assert "Slow down &lt;b&gt;please" in labeler_client.get("/queue").text
+    assert "Start ranking" not in labeler_client.get("/queue").text
+    answer = labeler_client.post(f"/projects/{project_id}/rank")
+    assert answer.headers["location"] == f"/projects/{project_id}/rank"
+    page = labeler_client.get(answer.headers["location"]).text
+    assert "You are paused here" in page
+    assert "Slow down &lt;b&gt;please" in page
+
+
+def test_a_revoked_ranking_is_over_for_the_person_and_marked_in_their_history(
+    app, labeler, labeler_client, assignment, project_id
+):
+    address = f"/assignments/{assignment.id}"
+    labeler_client.post(f"{address}/ranking", data=fields(assignment, "2", "1", "2"))
+    assert f'href="{address}"' in labeler_client.get("/my-rankings").text
+    with app.state.database.write() as session:
+        revoke_rankings(session, None, project_id, labeler.handle, reason="careless")
+    page = labeler_client.get(address).text
+    assert "An admin has revoked your ranking" in page
+    assert 'name="rank_' not in page
+    mine = labeler_client.get("/my-rankings").text
+    assert "Revoked" in mine
+    assert "B, then A tied with C" in mine
+    assert f'href="{address}"' not in mine
+
+
+def test_my_rankings_are_paged_and_filtered(app, labeler, labeler_client, project_id):
+    with app.state.database.write() as session:
+        user = session.get_one(User, labeler.id)
+        other = make_project(session, name="Other work")
+        make_tasks(session, other, 21)
+        for _ in range(21):
+            lease = lease_next_task(session, user, other.id, lease_seconds=600)
+            ranks = dict.fromkeys(lease.shown_order, 1)
+            submit_ranking(session, user, lease.id, Submission(ranks=ranks))
+        other_id = other.id
+    page = labeler_client.get("/my-rankings").text
+    assert page.count("mine-item") == 20
+    rest = page.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+    assert labeler_client.get(rest).text.count("mine-item") == 1
+    assert "mine-item" not in labeler_client.get(f"/my-rankings?project={project_id}").text
+    assert labeler_client.get(f"/my-rankings?project={other_id}").text.count("mine-item") == 20
+
+
+def test_texts_are_served_as_they_were_written(app, make_user, labeler_client, assignment):
+    answer = labeler_client.get(f"/assignments/{assignment.id}/texts")
+    assert sorted(answer.json()["texts"].values()) == ["first", "second", "third"]
+    assert list(answer.json()["texts"]) == assignment.shown_order
+    assert answer.headers["cache-control"] == "no-store"
+    stranger = sign_in(app, make_user())
+    assert stranger.get(f"/assignments/{assignment.id}/texts").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "active"),
+    [
+        ("/queue", "Rank"),
+        ("/my-rankings", "Rank"),
+        ("/projects/{project}/rank", "Rank"),
+        ("/assignments/{assignment}", "Rank"),
+        ("/projects", "Projects"),
+        ("/projects/{project}", "Projects"),
+    ],
+)
+def test_the_navigation_marks_where_one_is(app, admin, admin_client, project_id, path, active):
+    with app.state.database.write() as session:
+        if "rank" not in path:
+            lease = lease_next_task(session, admin, project_id, lease_seconds=600)
+            path = path.replace("{assignment}", lease.id)
+    page = admin_client.get(path.replace("{project}", project_id)).text
+    nav = page.split('aria-label="Main"')[1].split("</nav>")[0]
+    links = [link for link in nav.split("<a ")[1:] if 'aria-current="page"' in link]
+    assert [link.split("<span>")[1].split("<")[0] for link in links] == [active]
 
 
 @pytest.mark.parametrize("action", ["ranking", "draft", "renew", "skip", "return"])
