@@ -80,15 +80,15 @@ def seed_crowd(
     users = {}
     for person in people:
         if person.account:
-            user = User(
+            account = User(
                 email=f"{new_id()}@example.org",
                 name=person.name.title(),
                 handle=person.name,
                 role="labeler",
                 simulation_rule=person.rule,
             )
-            session.add(user)
-            users[person.name] = user
+            session.add(account)
+            users[person.name] = account
     session.flush()
     start = utc_now() - timedelta(weeks=weeks)
     for place in range(tasks):
