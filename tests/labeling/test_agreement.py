@@ -230,6 +230,7 @@ def test_only_what_counts_is_compared(database):
         rank(session, task, "bob", STRAIGHT)
         rank(session, task, "bob", REVERSED, is_repeat=True, external_id="again")
         rank(session, task, "cyd", REVERSED)
+        rank(session, task, "cyd", REVERSED, is_repeat=True, external_id="once more")
         agreement = measure_project_agreement(session, project.id)
         assert (agreement.rankings, agreement.labelers) == (3, 3)
         assert agreement.pairwise_agreement.value == pytest.approx(1 / 3)
