@@ -136,6 +136,15 @@ document.querySelectorAll("form[data-theme-form]").forEach((form) => {
   });
 });
 
+// Where tabs do not all fit, the one shown is in view.
+document.querySelectorAll(".project-tabs").forEach((tabs) => {
+  const here = tabs.querySelector("[aria-current]");
+  if (!here) return;
+  new ResizeObserver(() => {
+    tabs.scrollLeft = here.offsetLeft - (tabs.clientWidth - here.offsetWidth) / 2;
+  }).observe(tabs);
+});
+
 // An error page must not land inside a fragment: say what it says in a toast instead.
 document.addEventListener("htmx:after:request", (event) => {
   const { ctx } = event.detail;

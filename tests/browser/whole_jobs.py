@@ -1,0 +1,220 @@
+"""What a project's rounds and jobs leave behind: models, completions, metrics and logs."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.jobs.relay import upsert_metrics
+from app.jobs.service import create_job, finish_job, record_state
+from app.models import (
+    Completion,
+    Job,
+    JobEvent,
+    JobState,
+    Model,
+    ModelKind,
+    ModelSource,
+    Project,
+    Round,
+    Snapshot,
+    Task,
+    TaskState,
+    User,
+    Worker,
+    utc_now,
+)
+from app.projects.rounds import create_round, open_task_if_ready, settle_round
+from app.registry.service import archive_model, create_model
+from tests.browser.whole_texts import RIGHT_TO_LEFT, TEXTS, UNBROKEN
+
+POLICY = "smollm2-135m-instruct"
+
+
+def add_models(session: Session, admin: User, project: Project) -> dict[str, str]:
+    """A reward model of the snapshot, a policy tuned against it, a served one, an archived one."""
+    snapshot = session.scalars(select(Snapshot)).one()
+    bins = [
+        {
+            "low": n / 5,
+            "high": (n + 1) / 5,
+            "predicted": n / 5 + 0.1,
+            "observed": n / 5 + 0.05,
+            "pairs": 12 + n,
+        }
+        for n in range(5)
+    ]
+    judge = create_model(
+        session,
+        id_hint="library-answers-reward-model",
+        name="Reward model of the library's answers",
+        kind=ModelKind.REWARD_MODEL,
+        source=ModelSource.FOLDER,
+        user=admin,
+        location="/nowhere",
+        project_id=project.id,
+        parent_id="minilm-l6",
+        snapshot_id=snapshot.id,
+        simulated_labels=True,
+        parameters=22_700_000,
+        size_bytes=91_000_000,
+        sha256="ab" * 32,
+        metrics={
+            "accuracy": 0.74,
+            "accuracy_ci95": [0.68, 0.8],
+            "log_loss": 0.52,
+            "reward_std": 1.1,
+            "length_correlation": 0.31,
+            "longer_wins_accuracy": 0.58,
+            "human_agreement": 0.71,
+            "eval_pairs": 120,
+            "eval_prompts": 20,
+            "calibration": bins,
+        },
+    )
+    figures = {
+        "reward_mean": -0.42,
+        "reward_ci95": [-0.6, -0.2],
+        "kl": 0.0,
+        "length_mean": 61.0,
+        "prompts": 16,
+    }
+    samples = [{"prompt": RIGHT_TO_LEFT, "completion": text, "reward": -0.4} for text in TEXTS[:5]]
+    tuned = create_model(
+        session,
+        id_hint="library-answers-v1",
+        name="Policy tuned once",
+        kind=ModelKind.POLICY,
+        source=ModelSource.FOLDER,
+        user=admin,
+        location="/nowhere",
+        project_id=project.id,
+        parent_id=POLICY,
+        reward_model_id=judge.id,
+        snapshot_id=snapshot.id,
+        simulated_labels=True,
+        metrics={
+            "before": figures,
+            "after": {**figures, "reward_mean": 0.63, "kl": 3.1},
+            "samples": {"before": samples, "after": [{**one, "reward": 0.6} for one in samples]},
+        },
+    )
+    served = create_model(
+        session,
+        id_hint=UNBROKEN[:60],
+        kind=ModelKind.POLICY,
+        source=ModelSource.ENDPOINT,
+        location=f"https://models.example.org/{UNBROKEN[:60]}/v1",
+        description="Served elsewhere.",
+    )
+    old = create_model(
+        session, id_hint="old-try", kind=ModelKind.POLICY, source=ModelSource.FOLDER, location="/x"
+    )
+    archive_model(session, admin, old)
+    return {"reward_model_id": judge.id, "policy_id": tuned.id, "served_id": served.id}
+
+
+def add_rounds(session: Session, admin: User, project: Project) -> dict[str, str]:
+    """A round that is being generated, and one that ended with tasks nobody can rank."""
+    generating = create_round(
+        session,
+        admin,
+        project,
+        policies=[POLICY, "library-answers-v1"],
+        labelers_per_task=2,
+        prompt_limit=8,
+        completions_per_prompt=4,
+        sampling={"seed": 3},
+    )
+    _make_completions(session, generating, of=5)
+    _run(session, generating.job_id, progress=0.6, stage="5 of 8 prompts", eta_seconds=40.0)
+    settled = create_round(
+        session, admin, project, policies=[POLICY], labelers_per_task=1, prompt_limit=4
+    )
+    _make_completions(session, settled, of=2)
+    job = _run(session, settled.job_id, progress=0.5)
+    finish_job(session, job, JobState.FAILED, kind=None, reason="The server could not be reached.")
+    pending = session.scalars(
+        select(Task).where(Task.round_id == settled.id, Task.state == TaskState.PENDING)
+    ).all()
+    pending[0].problem = f"The answer was refused: {UNBROKEN}"
+    settle_round(session, settled)
+    return {"generating_round_id": generating.id, "short_round_id": settled.id}
+
+
+def _make_completions(session: Session, round_: Round, *, of: int) -> None:
+    tasks = session.scalars(select(Task).where(Task.round_id == round_.id).order_by(Task.id)).all()
+    for task in tasks[:of]:
+        wanted = round_.completions_per_prompt
+        session.add_all(
+            Completion(
+                task_id=task.id,
+                position=place,
+                text=TEXTS[place % len(TEXTS)],
+                model_id=round_.policies[place % len(round_.policies)],
+                finish_reason="stop",
+                token_count=40,
+            )
+            for place in range(wanted)
+        )
+        session.flush()
+        open_task_if_ready(session, task, wanted)
+
+
+def _run(session: Session, job_id: str | None, **columns: Any) -> Job:
+    """A queued job as a worker leaves it while it runs."""
+    assert job_id is not None
+    job = session.get_one(Job, job_id)
+    job.state, job.started_at = JobState.RUNNING, utc_now() - timedelta(minutes=3)
+    for name, value in columns.items():
+        setattr(job, name, value)
+    record_state(session, job)
+    return job
+
+
+def add_jobs(session: Session, admin: User, project: Project, snapshot_id: str) -> dict[str, str]:
+    """A running PPO job, a finished reward-model job and a failed one."""
+    judge = "library-answers-reward-model"
+    running = create_job(
+        session,
+        admin,
+        kind="ppo",
+        project_id=project.id,
+        config={"policy": POLICY, "reward_model": judge},
+    )
+    log = "".join(f"iteration {n}: reward {n / 10:.2f}\n" for n in range(30)) + UNBROKEN + "\n"
+    _run(
+        session,
+        running.id,
+        progress=0.3,
+        stage="Iteration 4: sampling",
+        eta_seconds=900.0,
+        log_tail=log,
+    )
+    names = ("reward_mean", "kl", "policy_loss", "value_loss", "length_mean", "train_seconds")
+    rows = [
+        {"job_id": running.id, "name": name, "step": step, "value": step / 7, "at": utc_now()}
+        for step in range(1, 9)
+        for name in names
+    ]
+    upsert_metrics(session, rows)
+    for step in (4, 8):
+        sample = [{"prompt": RIGHT_TO_LEFT, "completion": text, "reward": 0.4} for text in TEXTS]
+        session.add(
+            JobEvent(job_id=running.id, kind="samples", payload={"step": step, "rows": sample})
+        )
+    config = {"backbone": "minilm-l6", "snapshot_id": snapshot_id}
+    done = create_job(session, admin, kind="reward_model", project_id=project.id, config=config)
+    _run(session, done.id)
+    outputs = {
+        "model_id": judge,
+        "snapshot_id": snapshot_id,
+        "metrics": session.get_one(Model, judge).metrics,
+    }
+    finish_job(session, done, JobState.SUCCEEDED, kind=None, outputs=outputs)
+    failed = create_job(session, admin, kind="reward_model", project_id=project.id, config=config)
+    _run(session, failed.id, log_tail="Traceback (most recent call last):\n  …\nMemoryError\n")
+    finish_job(session, failed, JobState.FAILED, kind=None, reason=f"Out of memory: {UNBROKEN}")
+    session.add(Worker(id="w1", host="here", pid=1, seen_at=utc_now()))
+    return {"running_job_id": running.id, "done_job_id": done.id, "failed_job_id": failed.id}
