@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from app.web.plots import (
     ScatterPoint,
     as_seconds,
+    leaves_out,
+    lies_below,
     plot_days,
     plot_forest,
     plot_histogram,
@@ -128,6 +130,8 @@ def test_forest_marks_rows_whose_interval_leaves_the_reference_out() -> None:
         reference=0.5,
     )
     assert [row.off for row in plot.rows] == [False, True, False]
+    assert [leaves_out(around(value), 0.5) for value in (0.4, 0.48, 0.6)] == [True, False, True]
+    assert [lies_below(around(value), 0.5) for value in (0.4, 0.48, 0.6)] == [True, False, False]
     assert plot.finding == "1 of 3 lie off 50%."
     assert (plot.rows[0].text, plot.rows[0].interval) == ("50%", "45% to 55%")
     assert (plot.rows[2].text, plot.rows[2].at, plot.rows[2].count) == ("–", None, "0 pairs")
