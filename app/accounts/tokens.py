@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.accounts.secrets import hash_secret, new_secret
@@ -41,18 +41,25 @@ def create_token(
 
 def find_token(session: Session, token: str) -> tuple[ApiToken, User] | None:
     """The live token and its enabled person."""
-    now = utc_now()
-    row = session.execute(
-        select(ApiToken, User)
-        .join(User, User.id == ApiToken.user_id)
-        .where(
-            ApiToken.token_hash == hash_secret(token),
-            ApiToken.revoked_at.is_(None),
-            (ApiToken.expires_at.is_(None)) | (ApiToken.expires_at > now),
-            User.disabled_at.is_(None),
-        )
-    ).one_or_none()
-    return (row[0], row[1]) if row else None
+    row = session.execute(_live_token, {"token_hash": hash_secret(token)}).one_or_none()
+    if row is None:
+        return None
+    api_token, user = row
+    if api_token.expires_at is not None and api_token.expires_at <= utc_now():
+        return None
+    return api_token, user
+
+
+# Made once: every request over REST asks this.
+_live_token = (
+    select(ApiToken, User)
+    .join(User, User.id == ApiToken.user_id)
+    .where(
+        ApiToken.token_hash == bindparam("token_hash"),
+        ApiToken.revoked_at.is_(None),
+        User.disabled_at.is_(None),
+    )
+)
 
 
 def list_tokens(session: Session, user_id: str) -> list[ApiToken]:

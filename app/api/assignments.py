@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from sqlalchemy.orm import Session
 
 from app.dependencies import AppSettings, Labeler, ReadSession, WriteSession
 from app.labeling.flags import FLAGS
@@ -15,9 +14,9 @@ from app.labeling.queue import (
     return_assignment,
     skip_assignment,
 )
-from app.labeling.rankings import load_submission, submit_ranking
+from app.labeling.rankings import submit_ranking
 from app.labeling.shown import ShownTask, load_shown_task
-from app.labeling.submissions import Submission
+from app.labeling.submissions import Submission, dense_ranks
 from app.models import Assignment, Ranking
 
 router = APIRouter(tags=["labeling"])
@@ -156,9 +155,7 @@ class AssignmentState(BaseModel):
     response_model=AssignmentOut,
     responses={204: {"description": "Nothing is waiting for you in this project."}},
 )
-def lease(
-    project_id: str, session: WriteSession, user: Labeler, settings: AppSettings
-) -> AssignmentOut | Response:
+def lease(project_id: str, session: WriteSession, user: Labeler, settings: AppSettings) -> Response:
     """The next task for you in this project, kept for you until `lease_expires_at`.
 
     A task you hold already is given again. Nobody gets a task twice that they ranked or skipped.
@@ -166,7 +163,7 @@ def lease(
     assignment = lease_next_task(session, user, project_id, lease_seconds=settings.lease_seconds)
     if assignment is None:
         return Response(status_code=204)
-    return describe_task(load_shown_task(session, user, assignment.id))
+    return answer(describe_task(load_shown_task(session, user, assignment.id)), 201)
 
 
 @router.get(
@@ -180,9 +177,10 @@ def show(assignment_id: str, session: ReadSession, user: Labeler) -> AssignmentO
 @router.put(
     "/assignments/{assignment_id}/ranking",
     summary="Rank a task",
+    response_model=RankingOut,
     responses={**NOT_YOURS, **LEASE_LOST},
 )
-def rank(assignment_id: str, body: RankingIn, session: WriteSession, user: Labeler) -> RankingOut:
+def rank(assignment_id: str, body: RankingIn, session: WriteSession, user: Labeler) -> Response:
     """Submit the ranking of a leased task, or edit the one submitted before.
 
     The same content again changes nothing. After a lease ran out the ranking is still taken
@@ -195,7 +193,8 @@ def rank(assignment_id: str, body: RankingIn, session: WriteSession, user: Label
         comment=body.comment,
         active_ms=body.active_ms,
     )
-    return describe_ranking(session, submit_ranking(session, user, assignment_id, submission))
+    ranking = submit_ranking(session, user, assignment_id, submission)
+    return answer(describe_ranking(ranking, dense_ranks(body.ranks)), 200)
 
 
 @router.post(
@@ -247,9 +246,17 @@ def describe_task(shown: ShownTask) -> AssignmentOut:
     )
 
 
-def describe_ranking(session: Session, ranking: Ranking) -> RankingOut:
+def answer(model: BaseModel, status_code: int) -> Response:
+    """The model as JSON.
+
+    Two routes are called for every ranking; checking once more what was just made costs them a
+    trip to another thread.
+    """
+    return Response(model.model_dump_json(), status_code, media_type="application/json")
+
+
+def describe_ranking(ranking: Ranking, ranks: dict[str, int | None]) -> RankingOut:
     """The ranking as JSON."""
-    ranks = load_submission(session, ranking).ranks
     return RankingOut(
         id=ranking.id,
         assignment_id=ranking.assignment_id or "",

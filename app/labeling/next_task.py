@@ -83,37 +83,39 @@ def candidates(user: User, project_id: str | SQLColumnExpression[str]) -> Select
 
 def find_begun(
     session: Session, asker: Asker, begun: Sequence[Assignment]
-) -> Task | Assignment | None:
-    """The person's expired repeat, or the task of their expired lease if it has room."""
+) -> str | Assignment | None:
+    """The person's expired repeat, or the locked task of their expired lease if it has room."""
     if not begun:
         return None
     repeat = next((one for one in begun if one.is_repeat), None)
     return repeat or session.scalar(_expired_task, asker.values)
 
 
-def find_next(session: Session, asker: Asker, project: Project) -> Task | Assignment | None:
+def find_next(
+    session: Session, asker: Asker, *, gold_share: float, repeat_share: float
+) -> str | Assignment | None:
     """A locked task or, for a repeat, the assignment to repeat; None when nothing is free now."""
     number = _draw.random()
-    found: Task | Assignment | None = None
-    if number < project.gold_share:
+    found: str | Assignment | None = None
+    if number < gold_share:
         found = session.scalar(_gold, asker.values)
-    elif number < project.gold_share + project.repeat_share:
+    elif number < gold_share + repeat_share:
         found = _choose_repeat(session, asker)
     if found is None and _draw.random() < CALIBRATION_RATE:
         found = session.scalar(_calibration, asker.values)
     return found or _find_ordinary(session, asker) or session.scalar(_remaining, asker.values)
 
 
-def _find_ordinary(session: Session, asker: Asker) -> Task | None:
+def _find_ordinary(session: Session, asker: Asker) -> str | None:
     first = session.execute(_first_level, asker.values).one_or_none()
     if first is None:
         return None
     level = {"priority": first.priority, "slots_free": first.slots_free}
     values = asker.values | level | {"start": asker.start}
     for part in (_ahead, _behind):
-        task = session.scalar(part, values)
-        if task is not None:
-            return task
+        task_id = session.scalar(part, values)
+        if task_id is not None:
+            return task_id
     return session.scalar(_any_level, asker.values)
 
 
@@ -168,11 +170,12 @@ def _has_room() -> ColumnElement[bool]:
     )
 
 
-def _locking(tasks: Select[Task]) -> Select[Task]:
+def _locking(tasks: Select[Task]) -> Select[str]:
+    """The id of the first that no other transaction holds."""
     return (
-        tasks.limit(1)
+        tasks.with_only_columns(Task.id)
+        .limit(1)
         .with_for_update(of=Task, key_share=True, skip_locked=True)
-        .execution_options(populate_existing=True)
     )
 
 

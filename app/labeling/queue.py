@@ -1,8 +1,9 @@
 """Who ranks which task next, and what becomes of a lease."""
 
 import time
+from typing import Any
 
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import Row, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
@@ -14,13 +15,14 @@ from app.labeling.next_task import (
     list_begun,
 )
 from app.labeling.order import present
-from app.labeling.pauses import find_pause
 from app.labeling.slots import (
     expire_leases,
     extend_lease,
     hold_lease,
+    list_completion_ids,
     lock_assignment,
     lock_labeler,
+    lowest_free,
     release_slot,
     retake_lease,
 )
@@ -28,11 +30,10 @@ from app.labeling.submissions import check_reason
 from app.models import (
     Assignment,
     AssignmentState,
-    Completion,
+    LabelerPause,
     Membership,
     Project,
     Role,
-    Task,
     User,
     utc_now,
 )
@@ -45,12 +46,25 @@ RETRY_SECONDS = 0.02
 FINAL_STATES = (AssignmentState.SUBMITTED, AssignmentState.SKIPPED, AssignmentState.REVOKED)
 
 
-_of_task = select(Assignment).where(
-    Assignment.task_id == bindparam("task_id", type_=Task.id.type), ~Assignment.is_repeat
+_standing = (
+    select(
+        Project.archived_at,
+        Project.restricted,
+        Project.gold_share,
+        Project.repeat_share,
+        LabelerPause.paused_at,
+    )
+    .outerjoin(
+        LabelerPause,
+        and_(LabelerPause.project_id == Project.id, LabelerPause.user_id == bindparam("user_id")),
+    )
+    .where(Project.id == bindparam("project_id"))
 )
-_completions = select(Completion.id).where(
-    Completion.task_id == bindparam("task_id", type_=Task.id.type)
+"""What a project asks for, and whether the person is paused in it."""
+_given = select(Assignment.id, Assignment.user_id, Assignment.slot).where(
+    Assignment.task_id == bindparam("task_id"), ~Assignment.is_repeat
 )
+"""To whom a task was given, as `_lease` needs it."""
 
 
 def lease_next_task(
@@ -65,12 +79,14 @@ def lease_next_task(
     that they ranked or skipped, but for a repeat, which says nothing of being one. A paused
     labeler gets none. Raises `NotFound` for a project that is not open to the person.
     """
-    project = require_open_project(session, user, project_id)
-    if find_pause(session, user, project_id) is not None:
+    asker = Asker(user, project_id)
+    standing = session.execute(_standing, asker.values).one_or_none()
+    if standing is None or not _is_open_to(session, user, project_id, standing):
+        raise NotFound("There is no such project.")
+    if standing.paused_at is not None:
         return None
     lock_labeler(session, user)
     expire_leases(session)
-    asker = Asker(user, project_id)
     begun = list_begun(session, asker)
     live = next((one for one in begun if one.state == AssignmentState.LEASED), None)
     if live is not None:
@@ -78,9 +94,11 @@ def lease_next_task(
         session.flush()
         return live
     for _ in range(RETRIES):
-        found = find_begun(session, asker, begun) or find_next(session, asker, project)
+        found = find_begun(session, asker, begun) or find_next(
+            session, asker, gold_share=standing.gold_share, repeat_share=standing.repeat_share
+        )
         if found is not None:
-            return _lease(session, user, found, lease_seconds)
+            return _lease(session, user, project_id, found, lease_seconds)
         if not is_anything_free(session, asker):
             return None
         time.sleep(RETRY_SECONDS)
@@ -93,6 +111,17 @@ def require_open_project(session: Session, user: User, project_id: str) -> Proje
     if project is None:
         raise NotFound("There is no such project.")
     return project
+
+
+def _is_open_to(
+    session: Session, user: User, project_id: str, standing: Row[*tuple[Any, ...]]
+) -> bool:
+    """As `open_projects` says of all."""
+    if standing.archived_at is not None:
+        return False
+    if not standing.restricted or user.role in (Role.ADMIN, Role.RESEARCHER):
+        return True
+    return session.get(Membership, (project_id, user.id)) is not None
 
 
 def open_projects(user: User) -> Select[Project]:
@@ -170,21 +199,25 @@ def lease_lost(assignment: Assignment) -> Conflict:
 
 
 def _lease(
-    session: Session, user: User, found: Task | Assignment, lease_seconds: int
+    session: Session, user: User, project_id: str, found: str | Assignment, lease_seconds: int
 ) -> Assignment:
     if isinstance(found, Assignment):
         return _lease_repeat(session, found, lease_seconds)
-    of_task = session.scalars(_of_task, {"task_id": found.id}).all()
-    assignment = next((one for one in of_task if one.user_id == user.id), None)
-    if assignment is None:
-        completions = session.scalars(_completions, {"task_id": found.id}).all()
+    given = session.execute(_given, {"task_id": found}).all()
+    mine = next((row.id for row in given if row.user_id == user.id), None)
+    if mine is not None:
+        assignment = session.get_one(Assignment, mine)
+    else:
+        completions = list_completion_ids(session, found)
         assignment = Assignment(
-            project_id=found.project_id,
-            task_id=found.id,
+            project_id=project_id,
+            task_id=found,
             user_id=user.id,
-            shown_order=present(found.id, completions, len(of_task)),
+            is_repeat=False,
+            shown_order=present(found, completions, len(given)),
         )
-    return hold_lease(session, assignment, found, lease_seconds=lease_seconds)
+    slot = lowest_free(row.slot for row in given)
+    return hold_lease(session, assignment, lease_seconds=lease_seconds, slot=slot)
 
 
 def _lease_repeat(session: Session, found: Assignment, lease_seconds: int) -> Assignment:

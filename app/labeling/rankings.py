@@ -8,7 +8,13 @@ from sqlalchemy.orm import Session
 
 from app.labeling.flags import known_flags
 from app.labeling.queue import lease_lost
-from app.labeling.slots import lock_assignment, lock_task, retake_lease
+from app.labeling.slots import (
+    count_on_task,
+    list_completion_ids,
+    lock_assignment,
+    lock_task,
+    retake_lease,
+)
 from app.labeling.submissions import (
     CheckedSubmission,
     Submission,
@@ -18,13 +24,11 @@ from app.labeling.submissions import (
 from app.models import (
     Assignment,
     AssignmentState,
-    Completion,
     Project,
     Ranking,
     RankingEntry,
     RankingSource,
     Task,
-    TaskState,
     User,
     new_id,
     utc_now,
@@ -43,32 +47,33 @@ def submit_ranking(
     `NotFound` is somebody else's assignment.
     """
     assignment = lock_assignment(session, user, assignment_id)
-    completion_ids = list_completion_ids(session, assignment.task_id)
     project = session.get_one(Project, assignment.project_id)
+    completion_ids = list_completion_ids(session, assignment.task_id)
     checked = check_submission(submission, completion_ids, accepted_flags=known_flags(project))
-    if assignment.state != AssignmentState.SUBMITTED and not retake_lease(
-        session, assignment, lease_seconds=1
-    ):
+    if assignment.state not in (
+        AssignmentState.LEASED,
+        AssignmentState.SUBMITTED,
+    ) and not retake_lease(session, assignment, lease_seconds=1):
         raise lease_lost(assignment)
-    ranking = _store(
+    earlier = _find_ranking_of(session, assignment)
+    assignment.draft = None
+    if assignment.state != AssignmentState.SUBMITTED:
+        assignment.state = AssignmentState.SUBMITTED
+        assignment.finished_at = utc_now()
+    return _store(
         session,
-        task=lock_task(session, assignment.task_id),
         labeler=user,
         checked=checked,
-        earlier=_find_ranking_of(session, assignment),
-        holds_slot=True,
+        earlier=earlier,
+        slots=0,
+        project_id=assignment.project_id,
+        task_id=assignment.task_id,
         source=RankingSource.SIMULATED if user.simulated else RankingSource.APP,
         shown_order=assignment.shown_order,
         assignment_id=assignment.id,
         is_repeat=assignment.is_repeat,
         guidelines_version=_version_read(submission, project),
     )
-    if assignment.state != AssignmentState.SUBMITTED:
-        assignment.state = AssignmentState.SUBMITTED
-        assignment.finished_at = utc_now()
-    assignment.draft = None
-    session.flush()
-    return ranking
 
 
 def store_ranking(
@@ -108,13 +113,15 @@ def store_ranking(
         allow_unranked=source == RankingSource.IMPORT,
     )
     name = labeler if isinstance(labeler, str) else labeler.handle
+    lock_task(session, task.id)
     return _store(
         session,
-        task=lock_task(session, task.id),
         labeler=labeler,
         checked=checked,
         earlier=None if is_repeat else find_current_ranking(session, task.id, name),
-        holds_slot=False,
+        slots=1,
+        project_id=task.project_id,
+        task_id=task.id,
         source=source,
         external_id=external_id,
         shown_order=list(shown_order),
@@ -126,14 +133,13 @@ def store_ranking(
 def _store(
     session: Session,
     *,
-    task: Task,
     labeler: User | str,
     checked: CheckedSubmission,
     earlier: Ranking | None,
-    holds_slot: bool,
+    slots: int,
     **columns: Any,
 ) -> Ranking:
-    """A new ranking of a locked task, or a new revision of the earlier one."""
+    """A new ranking, or a new revision of the earlier one; a new one takes so many slots."""
     if earlier is not None:
         if _same_content(session, earlier, checked):
             return earlier
@@ -141,8 +147,6 @@ def _store(
         session.flush()
     ranking = Ranking(
         id=new_id(),
-        project_id=task.project_id,
-        task_id=task.id,
         user_id=None if isinstance(labeler, str) else labeler.id,
         labeler=labeler if isinstance(labeler, str) else labeler.handle,
         revision=1 if earlier is None else earlier.revision + 1,
@@ -151,9 +155,9 @@ def _store(
         **columns,
     )
     session.add(ranking)
-    if earlier is None and not ranking.is_repeat:
-        _count_ranking(task, holds_slot=holds_slot)
     session.flush()
+    if earlier is None and not ranking.is_repeat:
+        count_on_task(session, ranking.task_id, slots=slots, rankings=1)
     session.execute(
         insert(RankingEntry),
         [
@@ -178,16 +182,6 @@ def _version_read(submission: Submission, project: Project) -> int:
     return version
 
 
-_completion_ids = select(Completion.id).where(
-    Completion.task_id == bindparam("task_id", type_=Task.id.type)
-)
-
-
-def list_completion_ids(session: Session, task_id: str) -> Sequence[str]:
-    """The completions of a task, in no particular order."""
-    return session.scalars(_completion_ids, {"task_id": task_id}).all()
-
-
 def _find_ranking_of(session: Session, assignment: Assignment) -> Ranking | None:
     if assignment.state != AssignmentState.SUBMITTED:
         return None
@@ -196,9 +190,12 @@ def _find_ranking_of(session: Session, assignment: Assignment) -> Ranking | None
 
 def find_ranking_of(session: Session, assignment_id: str) -> Ranking | None:
     """The current revision of the ranking that an assignment led to."""
-    return session.scalar(
-        select(Ranking).where(Ranking.assignment_id == assignment_id, Ranking.current)
-    )
+    return session.scalar(_ranking_of, {"assignment_id": assignment_id})
+
+
+_ranking_of = select(Ranking).where(
+    Ranking.assignment_id == bindparam("assignment_id"), Ranking.current
+)
 
 
 def find_current_ranking(session: Session, task_id: str, labeler: str) -> Ranking | None:
@@ -213,11 +210,14 @@ def find_current_ranking(session: Session, task_id: str, labeler: str) -> Rankin
     )
 
 
+_entries = select(
+    RankingEntry.completion_id, RankingEntry.rank, RankingEntry.rating, RankingEntry.flags
+).where(RankingEntry.ranking_id == bindparam("ranking_id"))
+
+
 def load_submission(session: Session, ranking: Ranking) -> CheckedSubmission:
     """A stored ranking in the form it was handed in."""
-    entries = session.scalars(
-        select(RankingEntry).where(RankingEntry.ranking_id == ranking.id)
-    ).all()
+    entries = session.execute(_entries, {"ranking_id": ranking.id}).all()
     return CheckedSubmission(
         ranks={entry.completion_id: entry.rank for entry in entries},
         ratings={
@@ -252,11 +252,3 @@ def _same_content(session: Session, ranking: Ranking, checked: CheckedSubmission
         and stored.flags == checked.flags
         and stored.comment == checked.comment
     )
-
-
-def _count_ranking(task: Task, *, holds_slot: bool) -> None:
-    task.rankings_got += 1
-    if not holds_slot:
-        task.slots_taken += 1
-    if task.state == TaskState.OPEN and task.rankings_got >= task.rankings_wanted:
-        task.state = TaskState.COMPLETE

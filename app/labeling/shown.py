@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -50,23 +50,22 @@ class ShownTask:
         return self.assignment.state == AssignmentState.SUBMITTED
 
 
+_prompt = (
+    select(Prompt.messages, Prompt.is_chat)
+    .join(Task, Task.prompt_id == Prompt.id)
+    .where(Task.id == bindparam("task_id"))
+)
+_texts = select(Completion.id, Completion.text).where(Completion.task_id == bindparam("task_id"))
+
+
 def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTask:
     """The person's own assignment as it is shown; somebody else's is absent (`NotFound`)."""
-    row = session.execute(
-        select(Assignment, Project, Prompt)
-        .join(Task, Task.id == Assignment.task_id)
-        .join(Project, Project.id == Task.project_id)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(Assignment.id == assignment_id, Assignment.user_id == user.id)
-    ).one_or_none()
-    if row is None:
+    assignment = session.get(Assignment, assignment_id)
+    if assignment is None or assignment.user_id != user.id:
         raise NotFound("There is no such assignment of yours.")
-    assignment, project, prompt = row
-    texts = dict(
-        session.execute(
-            select(Completion.id, Completion.text).where(Completion.task_id == assignment.task_id)
-        ).all()
-    )
+    project = session.get_one(Project, assignment.project_id)
+    prompt = session.execute(_prompt, {"task_id": assignment.task_id}).one()
+    texts = dict(session.execute(_texts, {"task_id": assignment.task_id}).all())
     ranking = None
     if assignment.state == AssignmentState.SUBMITTED:
         ranking = find_ranking_of(session, assignment.id)

@@ -7,15 +7,25 @@ tasks where there are several, so that no two transactions on PostgreSQL can wai
 On SQLite a write transaction is alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import count
 
-from sqlalchemy import ColumnElement, and_, bindparam, select
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
 
 from app.errors import NotFound
-from app.models import Assignment, AssignmentState, Task, TaskPurpose, TaskState, User, utc_now
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Completion,
+    Task,
+    TaskPurpose,
+    TaskState,
+    User,
+    utc_now,
+)
 
 EXPIRED_AT_ONCE = 500
 LOCKED_AT_ONCE = 500
@@ -23,9 +33,11 @@ LOCKED_AT_ONCE = 500
 
 def lock_labeler(session: Session, user: User) -> None:
     """Let one request of a person lease at a time."""
-    session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+    if session.get_bind().dialect.name != "sqlite":
+        session.execute(_labeler, {"user_id": user.id})
 
 
+_labeler = select(User.id).where(User.id == bindparam("user_id")).with_for_update(key_share=True)
 _own_assignment = (
     select(Assignment)
     .where(Assignment.id == bindparam("assignment_id"), Assignment.user_id == bindparam("user_id"))
@@ -46,7 +58,15 @@ def lock_assignment(session: Session, user: User, assignment_id: str) -> Assignm
 
 def lock_task(session: Session, task_id: str) -> Task:
     """The task, held until the transaction ends."""
-    return lock_tasks(session, [task_id])[task_id]
+    return session.scalars(_task, {"task_id": task_id}).one()
+
+
+_task = (
+    select(Task)
+    .where(Task.id == bindparam("task_id"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
 
 
 def lock_tasks(session: Session, task_ids: Collection[str]) -> dict[str, Task]:
@@ -65,6 +85,14 @@ def lock_tasks(session: Session, task_ids: Collection[str]) -> dict[str, Task]:
     return tasks
 
 
+_completion_ids = select(Completion.id).where(Completion.task_id == bindparam("task_id"))
+
+
+def list_completion_ids(session: Session, task_id: str) -> Sequence[str]:
+    """The completions of a task, in no particular order."""
+    return session.scalars(_completion_ids, {"task_id": task_id}).all()
+
+
 def has_room(task: Task) -> bool:
     """Whether one more labeler may take the task."""
     if task.purpose == TaskPurpose.ORDINARY:
@@ -74,28 +102,61 @@ def has_room(task: Task) -> bool:
 
 def first_free_slot(session: Session, task_id: str) -> int:
     """The lowest number that no assignment of the task holds."""
-    used = set(
-        session.scalars(
-            select(Assignment.slot).where(
-                Assignment.task_id == task_id, Assignment.slot.is_not(None)
-            )
-        )
+    return lowest_free(
+        session.scalars(select(Assignment.slot).where(Assignment.task_id == task_id))
     )
-    return next(number for number in count() if number not in used)
+
+
+def lowest_free(slots: Iterable[int | None]) -> int:
+    """The lowest number that is not among those taken."""
+    taken = set(slots)
+    return next(number for number in count() if number not in taken)
+
+
+def count_on_task(session: Session, task_id: str, *, slots: int = 0, rankings: int = 0) -> None:
+    """Add to what a task has, and complete it when it has all it wanted."""
+    session.execute(
+        _count, {"of_task": task_id, "slots": slots, "rankings": rankings}, execution_options=_QUIET
+    )
+    known = session.identity_map.get(identity_key(Task, task_id))
+    if known is not None:
+        session.expire(known)
+
+
+_QUIET = {"synchronize_session": False}
+_got = Task.rankings_got + bindparam("rankings", type_=Integer())
+_count = (
+    update(Task)
+    .where(Task.id == bindparam("of_task"))
+    .values(
+        slots_taken=Task.slots_taken + bindparam("slots", type_=Integer()),
+        rankings_got=_got,
+        state=case(
+            (and_(Task.state == TaskState.OPEN, _got >= Task.rankings_wanted), TaskState.COMPLETE),
+            else_=Task.state,
+        ),
+    )
+)
 
 
 def hold_lease(
-    session: Session, assignment: Assignment, task: Task, *, lease_seconds: int
+    session: Session,
+    assignment: Assignment,
+    *,
+    lease_seconds: int,
+    slot: int | None = None,
 ) -> Assignment:
     """Give a new or locked assignment that holds no slot one of its locked task's free slots."""
     if not assignment.is_repeat:
-        assignment.slot = first_free_slot(session, task.id)
-        task.slots_taken += 1
+        taken = first_free_slot(session, assignment.task_id) if slot is None else slot
+        assignment.slot = taken
     assignment.state = AssignmentState.LEASED
     assignment.finished_at = None
     extend_lease(assignment, lease_seconds=lease_seconds)
     session.add(assignment)
     session.flush()
+    if not assignment.is_repeat:
+        count_on_task(session, assignment.task_id, slots=1)
     return assignment
 
 
@@ -114,7 +175,7 @@ def retake_lease(session: Session, assignment: Assignment, *, lease_seconds: int
     task = lock_task(session, assignment.task_id)
     if not (assignment.is_repeat or has_room(task)):
         return False
-    hold_lease(session, assignment, task, lease_seconds=lease_seconds)
+    hold_lease(session, assignment, lease_seconds=lease_seconds)
     return True
 
 
