@@ -41,7 +41,7 @@ LEAST_SHARED_TASKS = 5
 """Two labelers with fewer tasks in common get a number and no shade."""
 NO_PREFERENCE = 0.5
 CONSENSUS = {
-    "majority": "Each pair goes to whom most labelers preferred; circles are broken by net votes.",
+    "majority": "Each pair as most labelers see it, then by pairs won; what goes in a circle is tied.",
     "borda": "Completions by the mean of the places that labelers gave them.",
     "bradley-terry": "A strength for each completion, fitted to the task's own pairs.",
 }

@@ -149,7 +149,9 @@ def test_weeks_without_a_figure_are_gaps_in_the_line() -> None:
     assert plot.band.count("Z") == 2
     assert [dot.x for dot in plot.dots] == [4, 27, 73, 96]
     assert len(plot.table.rows) == 5
-    assert plot.finding == "From 70% to 74% in 4 weeks: within what chance would do."
+    assert plot.finding == (
+        "From 70% to 74% in 4 weeks: the intervals of the first and the last week overlap."
+    )
 
 
 def test_one_week_is_a_dot_in_the_middle() -> None:

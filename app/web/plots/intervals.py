@@ -294,7 +294,7 @@ def _trend(known: Sequence[tuple[date, Interval]], format_: Format) -> str:
         return f"{moved}."
     if last.low > first.high or last.high < first.low:
         return f"{moved}: the intervals of the first and the last week do not meet."
-    return f"{moved}: within what chance would do."
+    return f"{moved}: the intervals of the first and the last week overlap."
 
 
 def _week_table(weeks: Sequence[tuple[date, Interval]], noun: str, format_: Format) -> Table:
