@@ -41,9 +41,9 @@ LEAST_SHARED_TASKS = 5
 """Two labelers with fewer tasks in common get a number and no shade."""
 NO_PREFERENCE = 0.5
 CONSENSUS = {
-    "majority": "Each pair as most labelers see it, then by pairs won; what goes in a circle is tied.",
+    "majority": "By how many others a majority puts below; a circle of equals is a tie.",
     "borda": "Completions by the mean of the places that labelers gave them.",
-    "bradley-terry": "A strength for each completion, fitted to the task's own pairs.",
+    "bradley-terry": "A strength for each completion, fitted to the task’s own pairs.",
 }
 
 
