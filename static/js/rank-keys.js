@@ -4,6 +4,29 @@
 const TYPING = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable]";
 const NEEDS_ENTER = "button, a, summary, input, textarea, select";
 
+const SINGLE_KEYS = "podium:single-keys";
+
+/** Letters, digits and signs can be turned off, for people whose speech is typed (WCAG 2.1.4). */
+function singleKeysAreOn() {
+  try {
+    return localStorage.getItem(SINGLE_KEYS) !== "off";
+  } catch {
+    return true;
+  }
+}
+
+/** The switch for it, kept on this device. */
+export function bindSingleKeysSwitch(box) {
+  box.checked = singleKeysAreOn();
+  box.addEventListener("change", () => {
+    try {
+      localStorage.setItem(SINGLE_KEYS, box.checked ? "on" : "off");
+    } catch {
+      box.checked = true;
+    }
+  });
+}
+
 /** `actions` is what connects to the current task; null when the page shows none. */
 export function bindKeys(currentActions) {
   document.addEventListener("keydown", (event) => {
@@ -22,7 +45,7 @@ function handle(event, actions) {
   if (key === "ArrowUp" || key === "ArrowDown" || key === "ArrowLeft" || key === "ArrowRight") {
     return handleArrow(event, actions);
   }
-  if (altKey) return false;
+  if (altKey || (key.length === 1 && !singleKeysAreOn())) return false;
   if (key === "?") return actions.openKeys();
   if (/^[1-9]$/.test(key)) return actions.place(Number(key));
   if (key === "0" || key === "Backspace" || key === "Delete") return actions.place(null);

@@ -2,7 +2,7 @@
 // without this script. Each task is connected when it comes onto the page.
 
 import { Difference } from "./rank-difference.js";
-import { bindKeys } from "./rank-keys.js";
+import { bindKeys, bindSingleKeysSwitch } from "./rank-keys.js";
 import { Task } from "./rank-task.js";
 
 const said = document.getElementById("rank-said");
@@ -17,6 +17,8 @@ const page = {
   openDifference: (...about) => difference.open(...about),
   saveView,
 };
+
+document.querySelectorAll("[data-single-keys]").forEach(bindSingleKeysSwitch);
 
 function say(words) {
   if (said) said.textContent = words;
