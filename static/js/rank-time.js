@@ -8,13 +8,15 @@ export class ActiveTime {
     this.milliseconds = milliseconds;
     this.usedAt = performance.now();
     this.countedAt = this.usedAt;
+    this.visible = document.visibilityState === "visible";
     this.sign = () => {
       this.#count();
       this.usedAt = performance.now();
     };
     this.visibility = () => {
-      this.#count(document.visibilityState === "hidden");
-      if (document.visibilityState === "visible") this.usedAt = performance.now();
+      this.#count();
+      this.visible = document.visibilityState === "visible";
+      if (this.visible) this.usedAt = performance.now();
     };
     SIGNS.forEach((name) => window.addEventListener(name, this.sign, { capture: true, passive: true }));
     document.addEventListener("visibilitychange", this.visibility);
@@ -28,7 +30,7 @@ export class ActiveTime {
 
   /** Whether somebody was here within the last minutes. */
   get inUse() {
-    return document.visibilityState === "visible" && performance.now() - this.usedAt < 5 * IDLE_MILLISECONDS;
+    return this.visible && performance.now() - this.usedAt < 5 * IDLE_MILLISECONDS;
   }
 
   stop() {
@@ -36,11 +38,11 @@ export class ActiveTime {
     document.removeEventListener("visibilitychange", this.visibility);
   }
 
-  #count(wasVisible = false) {
+  /** What went by since the last count was visible or hidden as the page was then. */
+  #count() {
     const now = performance.now();
-    const visible = wasVisible || document.visibilityState === "visible";
     const until = Math.min(now, this.usedAt + IDLE_MILLISECONDS);
-    if (visible && until > this.countedAt) this.milliseconds += until - this.countedAt;
+    if (this.visible && until > this.countedAt) this.milliseconds += until - this.countedAt;
     this.countedAt = now;
   }
 }

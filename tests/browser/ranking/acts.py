@@ -6,6 +6,16 @@ from playwright.sync_api import Locator, Page, expect
 
 TEXTS = ("Plain **words**.", "```python\nprint('code')\n```", "$x^2$ and <b>tags</b>")
 LONG = tuple(f"{word} " * 400 for word in ("alpha", "beta", "gamma"))
+RICH = (
+    "A long line of plain words that goes on. " * 60,
+    "```python\ndef count(words):\n    return {word: words.count(word) for word in words}  # "
+    + "x" * 200
+    + "\n```",
+    "| Method | Notes |\n|---|---|\n| Sort | " + "many words " * 30 + "|\n| Hash | few |",
+    "$$x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$$ and " + "averyveryverylongwordwithoutaspace" * 8,
+    "هذا نص طويل باللغة العربية. " * 20,
+    "משפט בעברית עם a few English words ועוד. " * 10,
+)
 CONVERSATION = [
     {"role": "user", "content": "Hello?"},
     {"role": "assistant", "content": "Hello. " * 200},

@@ -11,6 +11,7 @@ from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.ranking.acts import (
     CONVERSATION,
     LONG,
+    RICH,
     TEXTS,
     card,
     order,
@@ -234,6 +235,130 @@ def test_active_time_is_measured_and_sent(task_page, live_server):
     expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
     with live_server.database.read() as session:
         assert 300 < session.scalars(select(Ranking.active_ms)).one() < 20_000
+
+
+def test_active_time_stops_while_the_page_is_hidden_or_left_alone(page_as, seed):
+    seed(tasks=1)
+    page = page_as("labeler")
+    page.clock.install()
+    start(page)
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    begun = active_seconds(page, "a")
+    page.clock.fast_forward("00:20")
+    used = active_seconds(page, "b")
+    assert 19 <= used - begun <= 21
+    hide(page, hidden=True)
+    page.clock.fast_forward("10:00")
+    hide(page, hidden=False)
+    assert active_seconds(page, "c") - used < 1
+    page.clock.fast_forward("30:00")
+    idle = active_seconds(page, "u") - used
+    assert 59 <= idle <= 61
+
+
+def active_seconds(page: Page, key: str) -> float:
+    """What the form would send right after a change by this key."""
+    press(page, key)
+    return page.evaluate(
+        "document.querySelector('form[data-ranking]').elements.active_ms.value / 1000"
+    )
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    """As a browser does with a tab that another one covers."""
+    page.evaluate(
+        """(hidden) => {
+          const state = hidden ? "hidden" : "visible";
+          Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+@pytest.mark.parametrize("size", range(2, 10))
+def test_any_number_of_completions_is_ranked_by_keys(page_as, seed, stored, size):
+    seed(tasks=1, texts=tuple(f"text {number}" for number in range(size)))
+    page = page_as("labeler")
+    start(page)
+    letters = "ABCDEFGHI"[:size]
+    for place, _ in enumerate(letters, 1):
+        press(page, "ArrowDown", str(size + 1 - place))
+    press(page, "Enter")
+    expect(page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
+    assert stored() == [{letter: size - place for place, letter in enumerate(letters)}]
+
+
+def test_nine_completions_are_ranked_by_selects_and_by_touch(page_as, seed, stored):
+    seed(tasks=4, texts=tuple(f"text {number}" for number in range(9)))
+    plain = page_as("labeler", java_script_enabled=False)
+    start(plain)
+    for place in range(9):
+        plain.locator("select").nth(place).select_option(str(9 - place))
+    plain.get_by_role("button", name="Submit").click()
+    phone = page_as("labeler", viewport=PHONE, has_touch=True, is_mobile=True)
+    start(phone)
+    for place, letter in enumerate("ABCDEFGHI", 1):
+        card(phone, letter).get_by_role("button", name=f"Rank {10 - place}").tap()
+    phone.locator("[data-submit]").tap()
+    expect(phone.locator("[data-submit]")).to_have_text("9 left to place")
+    assert stored() == [{letter: 9 - place for place, letter in enumerate("ABCDEFGHI")}] * 2
+
+
+def test_a_task_that_cannot_be_ranked_is_skipped_with_the_first_reason(task_page, live_server):
+    first = task_page.url
+    press(task_page, "s")
+    choice = task_page.get_by_label("Cannot be ranked")
+    expect(choice).to_be_focused()
+    choice.check()
+    task_page.get_by_placeholder("Details").fill("all three are empty")
+    task_page.get_by_role("button", name="Skip and go on").click()
+    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
+    with live_server.database.read() as session:
+        reasons = session.scalars(select(Assignment.skip_reason)).all()
+        assert "cannot_be_ranked: all three are empty" in reasons
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280, 1920, 3840])
+def test_every_layout_fits_every_screen_with_lines_that_can_be_read(page_as, seed, width):
+    seed(tasks=1, texts=RICH, messages=CONVERSATION)
+    page = page_as("labeler", viewport={"width": width, "height": 1000})
+    start(page)
+    for layout in ("stacked", "two", "three", "one"):
+        page.locator("form[data-ranking]").evaluate(
+            "(form, layout) => form.dataset.layout = layout", layout
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        widest = page.locator(".completion-text p").evaluate_all(
+            """all => Math.max(...all.map((one) => {
+              const ruler = document.createElement("span");
+              ruler.textContent = "0".repeat(80);
+              ruler.style.cssText = "position: absolute; white-space: nowrap";
+              one.append(ruler);
+              const most = ruler.getBoundingClientRect().width;
+              ruler.remove();
+              return one.getBoundingClientRect().width / most;
+            }))"""
+        )
+        assert widest <= 1.02
+    if width == 3840:
+        prompt = page.locator(".rank-top").bounding_box()
+        texts = page.locator("[data-completions]").bounding_box()
+        assert prompt["x"] + prompt["width"] < texts["x"]
+        assert abs(prompt["y"] - texts["y"]) < 2
+
+
+def test_right_to_left_text_keeps_to_its_side(page_as, seed):
+    seed(tasks=1, texts=RICH)
+    page = page_as("labeler", viewport={"width": 1920, "height": 1000})
+    start(page)
+    page.get_by_role("button", name="One below the other").click()
+    texts = page.locator(".completion-text")
+    arabic = next(one for one in texts.all() if "هذا" in one.inner_text())
+    box, line = arabic.bounding_box(), arabic.locator("p").first.bounding_box()
+    assert arabic.locator("p").first.evaluate("one => getComputedStyle(one).direction") == "rtl"
+    assert box["x"] + box["width"] - (line["x"] + line["width"]) < 20
 
 
 def test_nothing_on_the_page_reveals_who_wrote_what(task_page):
