@@ -244,11 +244,16 @@ def find_last_submitted(session: Session, user: User, project_id: str) -> Assign
     )
 
 
+def _as_sets(flags: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """Flags are said in the order the project lists them, which may change."""
+    return {completion: set(names) for completion, names in flags.items()}
+
+
 def _same_content(session: Session, ranking: Ranking, checked: CheckedSubmission) -> bool:
     stored = load_submission(session, ranking)
     return (
         stored.ranks == dense_ranks(checked.ranks)
         and stored.ratings == checked.ratings
-        and stored.flags == checked.flags
+        and _as_sets(stored.flags) == _as_sets(checked.flags)
         and stored.comment == checked.comment
     )

@@ -94,7 +94,7 @@ def check_reason(reason: object) -> str:
     problems: dict[str, str] = {}
     _check_text("reason", reason, problems)
     if not problems and not str(reason).strip():
-        problems["reason"] = "say in a few words why you skip this task"
+        problems["reason"] = "say in a few words why"
     if problems:
         raise Invalid("The reason cannot be taken: " + _first_problem(problems), fields=problems)
     return str(reason).strip()

@@ -111,3 +111,29 @@ def let_leases_run_out(database: Database) -> None:
             .where(Assignment.state == AssignmentState.LEASED)
             .values(lease_expires_at=utc_now() - timedelta(seconds=1))
         )
+
+
+@pytest.mark.slow
+def test_more_requests_than_threads_do_not_lock_each_other_out(tmp_path) -> None:
+    """SQLite has one writer: who holds it must not need a thread that those who wait have taken."""
+    database = Database(f"sqlite:///{tmp_path / 'podium.sqlite3'}")
+    upgrade(database)
+    project = seed_tasks(database, tasks=60, labelers=60, labelers_per_task=1)
+    app = ServedApp(database, tmp_path, processes=1)
+
+    def renew(token: str) -> set[int]:
+        labeler = RestLabeler(app.port, project.id, token)
+        _, assignment = labeler.lease()
+        path = f"/assignments/{assignment['id']}/renew"
+        statuses = {labeler.call("POST", path)[0] for _ in range(5)}
+        labeler.close()
+        return statuses
+
+    try:
+        with ThreadPoolExecutor(60) as pool:
+            began = time.monotonic()
+            assert set().union(*pool.map(renew, project.tokens)) == {200}
+            assert time.monotonic() - began < 45, "a request that is locked out waits a minute"
+    finally:
+        app.stop()
+        database.dispose()
