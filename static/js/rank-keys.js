@@ -47,6 +47,8 @@ function handle(event, actions) {
   }
   if (altKey || (key.length === 1 && !singleKeysAreOn())) return false;
   if (key === "?") return actions.openKeys();
+  // A key that is held down says one thing, not the answer to what it has not seen.
+  if (event.repeat && actions.comparing) return true;
   if (/^[1-9]$/.test(key)) return actions.place(Number(key));
   if (key === "0" || key === "Backspace" || key === "Delete") return actions.place(null);
   if (key === "=") return actions.tie();
@@ -56,14 +58,14 @@ function handle(event, actions) {
   return handleLetter(key.toLowerCase(), actions);
 }
 
-function handleArrow({ key, altKey, shiftKey, target }, actions) {
+function handleArrow({ key, altKey, shiftKey, target, repeat }, actions) {
   const vertical = key === "ArrowUp" || key === "ArrowDown";
   const step = key === "ArrowUp" || key === "ArrowLeft" ? -1 : 1;
   if (altKey || shiftKey) return vertical && actions.move(step);
   if (target.matches?.("input")) return false;
   // Wide code and tables scroll sideways.
   if (!vertical && target.matches?.("pre, table, .math")) return false;
-  if (!vertical && actions.comparing) return actions.judge(step < 0 ? "left" : "right");
+  if (!vertical && actions.comparing) return repeat || actions.judge(step < 0 ? "left" : "right");
   return actions.focus(step);
 }
 

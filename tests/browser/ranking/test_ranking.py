@@ -206,6 +206,7 @@ def test_the_last_ranking_can_be_edited_and_the_earlier_one_is_kept(task_page, s
     press(task_page, "a", "b", "c", "Enter")
     task_page.get_by_role("link", name="Edit my last ranking").click()
     expect(task_page.locator("[data-submit]")).to_have_text("Save changes")
+    expect(task_page.locator("form[data-ready]")).to_be_visible()
     assert order(task_page) == ["1 A", "2 B", "3 C"]
     press(task_page, "c", "1", "a", "3", "Enter")
     task_page.wait_for_url(re.compile("/assignments/"))

@@ -207,6 +207,13 @@ def test_focus_and_words_follow_the_comparisons(versus_page):
     expect(said).to_contain_text("press Enter to submit")
 
 
+def test_a_key_held_down_answers_once(versus_page):
+    for _ in range(4):
+        versus_page.keyboard.down("ArrowLeft")
+    versus_page.keyboard.up("ArrowLeft")
+    assert len(order(versus_page)) == 2
+
+
 def test_comparing_again_starts_from_nothing_and_can_be_undone(versus_page):
     judge_all(versus_page)
     placed = order(versus_page)
