@@ -252,7 +252,8 @@ def test_the_page_is_accessible_and_fits_every_screen(
         "keyboard": find_keyboard_problems(page),
         "console": looker.problems,
     }
-    assert {check: what for check, what in found.items() if what} == {}
+    problems = [f"{check}: {what}" for check, all_of_it in found.items() for what in all_of_it]
+    assert not problems, "\n".join(problems)
 
 
 def turn_dark(page: Page) -> None:
