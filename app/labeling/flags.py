@@ -54,9 +54,12 @@ def project_flags(project: Project) -> dict[str, str]:
 
 def known_flags(project: Project) -> dict[str, str]:
     """Every flag this project offers or ever offered: what a ranking may carry, and its words."""
-    if project.flags is None:
-        return FLAGS
-    return {flag["name"]: flag["label"] for flag in project.flags}
+    return flag_names(project.flags)
+
+
+def flag_names(flags: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
+    """The names in a project's `flags` with their words; the usual ones where it has none."""
+    return FLAGS if flags is None else {flag["name"]: flag["label"] for flag in flags}
 
 
 def flags_on(project: Project, carried: Iterable[str]) -> dict[str, str]:

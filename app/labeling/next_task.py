@@ -68,6 +68,8 @@ class Asker:
 
 def list_begun(session: Session, asker: Asker) -> Sequence[Assignment]:
     """What the person holds a lease on in the project, or held one that ran out."""
+    if session.connection().scalar(_some_begun, asker.values) is None:
+        return []
     return session.scalars(_begun, asker.values).all()
 
 
@@ -107,16 +109,18 @@ def find_next(
 
 
 def _find_ordinary(session: Session, asker: Asker) -> str | None:
-    first = session.execute(_first_level, asker.values).one_or_none()
+    connection = session.connection()
+    first = connection.execute(_first_level, asker.values).one_or_none()
     if first is None:
         return None
     level = {"priority": first.priority, "slots_free": first.slots_free}
     values = asker.values | level | {"start": asker.start}
     for part in (_ahead, _behind):
-        task_id = session.scalar(part, values)
+        task_id: str | None = connection.scalar(part, values)
         if task_id is not None:
             return task_id
-    return session.scalar(_any_level, asker.values)
+    found: str | None = connection.scalar(_any_level, asker.values)
+    return found
 
 
 def _choose_repeat(session: Session, asker: Asker) -> Assignment | None:
@@ -217,6 +221,7 @@ _begun = (
     .order_by(Assignment.leased_at)
     .execution_options(populate_existing=True)
 )
+_some_begun = _begun.with_only_columns(Assignment.id).limit(1)
 _expired_task = _locking(
     _free.where(
         _has_room(),

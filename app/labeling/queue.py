@@ -1,12 +1,14 @@
 """Who ranks which task next, and what becomes of a lease."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.labeling.direct import connect, insert_row
 from app.labeling.next_task import (
     Asker,
     find_begun,
@@ -16,6 +18,7 @@ from app.labeling.next_task import (
 )
 from app.labeling.order import present
 from app.labeling.slots import (
+    count_on_task,
     expire_leases,
     extend_lease,
     hold_lease,
@@ -35,6 +38,7 @@ from app.models import (
     Project,
     Role,
     User,
+    new_id,
     utc_now,
 )
 
@@ -80,7 +84,7 @@ def lease_next_task(
     labeler gets none. Raises `NotFound` for a project that is not open to the person.
     """
     asker = Asker(user, project_id)
-    standing = session.execute(_standing, asker.values).one_or_none()
+    standing = connect(session).execute(_standing, asker.values).one_or_none()
     if standing is None or not _is_open_to(session, user, project_id, standing):
         raise NotFound("There is no such project.")
     if standing.paused_at is not None:
@@ -193,7 +197,8 @@ def lease_lost(assignment: Assignment) -> Conflict:
     }
     reason = reasons.get(
         AssignmentState(assignment.state),
-        "Your lease on this task ran out and others have ranked it since.",
+        "You no longer hold this task, and it cannot be taken up again: others have ranked it, or "
+        "an admin has paused your work.",
     )
     return Conflict(f"{reason} Ask for the next one.", code="lease_lost")
 
@@ -203,21 +208,30 @@ def _lease(
 ) -> Assignment:
     if isinstance(found, Assignment):
         return _lease_repeat(session, found, lease_seconds)
-    given = session.execute(_given, {"task_id": found}).all()
+    given = session.connection().execute(_given, {"task_id": found}).all()
     mine = next((row.id for row in given if row.user_id == user.id), None)
     if mine is not None:
         assignment = session.get_one(Assignment, mine)
-    else:
-        completions = list_completion_ids(session, found)
-        assignment = Assignment(
-            project_id=project_id,
-            task_id=found,
-            user_id=user.id,
-            is_repeat=False,
-            shown_order=present(found, completions, len(given)),
-        )
-    slot = lowest_free(row.slot for row in given)
-    return hold_lease(session, assignment, lease_seconds=lease_seconds, slot=slot)
+        return hold_lease(session, assignment, lease_seconds=lease_seconds)
+    now = utc_now()
+    assignment = Assignment(
+        id=new_id(),
+        project_id=project_id,
+        task_id=found,
+        user_id=user.id,
+        is_repeat=False,
+        state=AssignmentState.LEASED.value,
+        slot=lowest_free(row.slot for row in given),
+        shown_order=present(found, list_completion_ids(session, found), len(given)),
+        draft=None,
+        leased_at=now,
+        lease_expires_at=now + timedelta(seconds=lease_seconds),
+        finished_at=None,
+        skip_reason=None,
+    )
+    insert_row(session, assignment)
+    count_on_task(session, found, slots=1)
+    return assignment
 
 
 def _lease_repeat(session: Session, found: Assignment, lease_seconds: int) -> Assignment:

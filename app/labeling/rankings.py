@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, insert, null, select, update
 from sqlalchemy.orm import Session
 
-from app.labeling.flags import known_flags
+from app.errors import NotFound
+from app.labeling.direct import connect, forget, insert_row
+from app.labeling.flags import flag_names
 from app.labeling.queue import lease_lost
 from app.labeling.slots import (
     count_on_task,
@@ -46,34 +48,76 @@ def submit_ranking(
     free slot; otherwise `Conflict`. `Invalid` names each field that does not fit the task,
     `NotFound` is somebody else's assignment.
     """
-    assignment = lock_assignment(session, user, assignment_id)
-    project = session.get_one(Project, assignment.project_id)
-    completion_ids = list_completion_ids(session, assignment.task_id)
-    checked = check_submission(submission, completion_ids, accepted_flags=known_flags(project))
-    if assignment.state not in (
-        AssignmentState.LEASED,
-        AssignmentState.SUBMITTED,
-    ) and not retake_lease(session, assignment, lease_seconds=1):
-        raise lease_lost(assignment)
-    earlier = _find_ranking_of(session, assignment)
-    assignment.draft = None
-    if assignment.state != AssignmentState.SUBMITTED:
-        assignment.state = AssignmentState.SUBMITTED
-        assignment.finished_at = utc_now()
+    own = {"assignment_id": assignment_id, "user_id": user.id}
+    found = connect(session).execute(_own, own).one_or_none()
+    if found is None:
+        raise NotFound("There is no such assignment of yours.")
+    checked = check_submission(
+        submission,
+        list_completion_ids(session, found.task_id),
+        accepted_flags=flag_names(found.flags),
+    )
+    earlier = None
+    if found.state == AssignmentState.LEASED:
+        session.connection().execute(_finish, {"of_id": assignment_id, "now": utc_now()})
+        forget(session, Assignment, assignment_id)
+    else:
+        earlier = _reopen(session, lock_assignment(session, user, assignment_id))
     return _store(
         session,
         labeler=user,
         checked=checked,
         earlier=earlier,
         slots=0,
-        project_id=assignment.project_id,
-        task_id=assignment.task_id,
-        source=RankingSource.SIMULATED if user.simulated else RankingSource.APP,
-        shown_order=assignment.shown_order,
-        assignment_id=assignment.id,
-        is_repeat=assignment.is_repeat,
-        guidelines_version=_version_read(submission, project),
+        external_id=None,
+        project_id=found.project_id,
+        task_id=found.task_id,
+        source=str(RankingSource.SIMULATED if user.simulated else RankingSource.APP),
+        shown_order=found.shown_order,
+        assignment_id=assignment_id,
+        is_repeat=found.is_repeat,
+        guidelines_version=_version_read(submission, found.guidelines_version),
     )
+
+
+_own = (
+    select(
+        Assignment.project_id,
+        Assignment.task_id,
+        Assignment.state,
+        Assignment.is_repeat,
+        Assignment.shown_order,
+        Project.flags,
+        Project.guidelines_version,
+    )
+    .join(Project, Project.id == Assignment.project_id)
+    .where(Assignment.id == bindparam("assignment_id"), Assignment.user_id == bindparam("user_id"))
+    .with_for_update(of=Assignment, key_share=True)
+)
+_finish = (
+    update(Assignment)
+    .where(Assignment.id == bindparam("of_id"))
+    .values(
+        state=AssignmentState.SUBMITTED.value,
+        finished_at=bindparam("now", type_=Assignment.finished_at.type),
+        draft=null(),
+    )
+)
+
+
+def _reopen(session: Session, assignment: Assignment) -> Ranking | None:
+    """Take a lease that was lost up again, or find the ranking submitted before, to edit it."""
+    earlier = None
+    if assignment.state == AssignmentState.SUBMITTED:
+        earlier = find_ranking_of(session, assignment.id)
+    elif retake_lease(session, assignment, lease_seconds=1):
+        assignment.state = AssignmentState.SUBMITTED
+        assignment.finished_at = utc_now()
+    else:
+        raise lease_lost(assignment)
+    assignment.draft = None
+    session.flush()
+    return earlier
 
 
 def store_ranking(
@@ -122,7 +166,8 @@ def store_ranking(
         slots=1,
         project_id=task.project_id,
         task_id=task.id,
-        source=source,
+        source=str(source),
+        assignment_id=None,
         external_id=external_id,
         shown_order=list(shown_order),
         is_repeat=is_repeat,
@@ -147,6 +192,11 @@ def _store(
         session.flush()
     ranking = Ranking(
         id=new_id(),
+        created_at=utc_now(),
+        current=True,
+        revoked_at=None,
+        revoked_by=None,
+        revoke_reason="",
         user_id=None if isinstance(labeler, str) else labeler.id,
         labeler=labeler if isinstance(labeler, str) else labeler.handle,
         revision=1 if earlier is None else earlier.revision + 1,
@@ -154,12 +204,11 @@ def _store(
         active_ms=checked.active_ms,
         **columns,
     )
-    session.add(ranking)
-    session.flush()
+    insert_row(session, ranking)
     if earlier is None and not ranking.is_repeat:
         count_on_task(session, ranking.task_id, slots=slots, rankings=1)
-    session.execute(
-        insert(RankingEntry),
+    session.connection().execute(
+        _insert_entries,
         [
             {
                 "ranking_id": ranking.id,
@@ -174,18 +223,13 @@ def _store(
     return ranking
 
 
-def _version_read(submission: Submission, project: Project) -> int:
+_insert_entries = insert(RankingEntry)
+
+
+def _version_read(submission: Submission, newest: int) -> int:
     """The version of the guidelines that the labeler had before them, as far as they say."""
     version = submission.guidelines_version
-    if version is None or not 1 <= version <= project.guidelines_version:
-        return project.guidelines_version
-    return version
-
-
-def _find_ranking_of(session: Session, assignment: Assignment) -> Ranking | None:
-    if assignment.state != AssignmentState.SUBMITTED:
-        return None
-    return find_ranking_of(session, assignment.id)
+    return version if version is not None and 1 <= version <= newest else newest
 
 
 def find_ranking_of(session: Session, assignment_id: str) -> Ranking | None:

@@ -50,30 +50,32 @@ class ShownTask:
         return self.assignment.state == AssignmentState.SUBMITTED
 
 
-_prompt = (
-    select(Prompt.messages, Prompt.is_chat)
-    .join(Task, Task.prompt_id == Prompt.id)
-    .where(Task.id == bindparam("task_id"))
+_shown = (
+    select(Assignment, Project, Prompt.messages, Prompt.is_chat)
+    .join(Project, Project.id == Assignment.project_id)
+    .join(Task, Task.id == Assignment.task_id)
+    .join(Prompt, Prompt.id == Task.prompt_id)
+    .where(Assignment.id == bindparam("assignment_id"), Assignment.user_id == bindparam("user_id"))
 )
 _texts = select(Completion.id, Completion.text).where(Completion.task_id == bindparam("task_id"))
 
 
 def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTask:
     """The person's own assignment as it is shown; somebody else's is absent (`NotFound`)."""
-    assignment = session.get(Assignment, assignment_id)
-    if assignment is None or assignment.user_id != user.id:
+    found = {"assignment_id": assignment_id, "user_id": user.id}
+    row = session.execute(_shown, found).one_or_none()
+    if row is None:
         raise NotFound("There is no such assignment of yours.")
-    project = session.get_one(Project, assignment.project_id)
-    prompt = session.execute(_prompt, {"task_id": assignment.task_id}).one()
-    texts = dict(session.execute(_texts, {"task_id": assignment.task_id}).all())
+    assignment, project, messages, is_chat = row
+    texts = dict(session.connection().execute(_texts, {"task_id": assignment.task_id}).all())
     ranking = None
     if assignment.state == AssignmentState.SUBMITTED:
         ranking = find_ranking_of(session, assignment.id)
     return ShownTask(
         assignment=assignment,
         project=project,
-        messages=prompt.messages,
-        is_chat=prompt.is_chat,
+        messages=messages,
+        is_chat=is_chat,
         completions=[
             ShownCompletion(id=completion, letter="ABCDEFGHI"[place], text=texts[completion])
             for place, completion in enumerate(assignment.shown_order)

@@ -13,13 +13,14 @@ from itertools import count
 
 from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.util import identity_key
 
 from app.errors import NotFound
+from app.labeling.direct import connect, forget
 from app.models import (
     Assignment,
     AssignmentState,
     Completion,
+    LabelerPause,
     Task,
     TaskPurpose,
     TaskState,
@@ -90,7 +91,7 @@ _completion_ids = select(Completion.id).where(Completion.task_id == bindparam("t
 
 def list_completion_ids(session: Session, task_id: str) -> Sequence[str]:
     """The completions of a task, in no particular order."""
-    return session.scalars(_completion_ids, {"task_id": task_id}).all()
+    return connect(session).scalars(_completion_ids, {"task_id": task_id}).all()
 
 
 def has_room(task: Task) -> bool:
@@ -115,15 +116,11 @@ def lowest_free(slots: Iterable[int | None]) -> int:
 
 def count_on_task(session: Session, task_id: str, *, slots: int = 0, rankings: int = 0) -> None:
     """Add to what a task has, and complete it when it has all it wanted."""
-    session.execute(
-        _count, {"of_task": task_id, "slots": slots, "rankings": rankings}, execution_options=_QUIET
-    )
-    known = session.identity_map.get(identity_key(Task, task_id))
-    if known is not None:
-        session.expire(known)
+    values = {"of_task": task_id, "slots": slots, "rankings": rankings}
+    connect(session).execute(_count, values)
+    forget(session, Task, task_id)
 
 
-_QUIET = {"synchronize_session": False}
 _got = Task.rankings_got + bindparam("rankings", type_=Integer())
 _count = (
     update(Task)
@@ -144,12 +141,10 @@ def hold_lease(
     assignment: Assignment,
     *,
     lease_seconds: int,
-    slot: int | None = None,
 ) -> Assignment:
-    """Give a new or locked assignment that holds no slot one of its locked task's free slots."""
+    """Give a locked assignment that holds no slot one of its locked task's free slots."""
     if not assignment.is_repeat:
-        taken = first_free_slot(session, assignment.task_id) if slot is None else slot
-        assignment.slot = taken
+        assignment.slot = first_free_slot(session, assignment.task_id)
     assignment.state = AssignmentState.LEASED
     assignment.finished_at = None
     extend_lease(assignment, lease_seconds=lease_seconds)
@@ -166,11 +161,15 @@ def extend_lease(assignment: Assignment, *, lease_seconds: int) -> None:
 
 
 def retake_lease(session: Session, assignment: Assignment, *, lease_seconds: int) -> bool:
-    """Take up a lost lease again where the task still has room; say whether it is held."""
+    """Take up a lost lease again where the task still has room and its labeler is not paused; say
+    whether it is held."""
     if assignment.state == AssignmentState.LEASED:
         extend_lease(assignment, lease_seconds=lease_seconds)
         return True
     if assignment.state not in (AssignmentState.EXPIRED, AssignmentState.RETURNED):
+        return False
+    pause = (assignment.project_id, assignment.user_id)
+    if session.get(LabelerPause, pause, populate_existing=True) is not None:
         return False
     task = lock_task(session, assignment.task_id)
     if not (assignment.is_repeat or has_room(task)):
@@ -208,7 +207,7 @@ def return_leases(session: Session, user: User, project_id: str | None = None) -
 
 def has_expired_leases(session: Session) -> bool:
     """Whether `expire_leases` has something to do."""
-    return session.scalar(_some_expired, {"now": utc_now()}) is not None
+    return connect(session).scalar(_some_expired, {"now": utc_now()}) is not None
 
 
 def expire_leases(session: Session) -> int:

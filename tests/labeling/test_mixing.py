@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from app.errors import Conflict
 from app.labeling import next_task
+from app.labeling.drafts import save_draft
 from app.labeling.pauses import find_pause, pause_labeler, resume_labeler
 from app.labeling.queue import lease_next_task, skip_assignment
 from app.labeling.rankings import submit_ranking
@@ -165,6 +166,10 @@ def test_a_paused_labeler_gets_nothing_and_gives_back_what_they_hold(database):
         held = lease_next_task(session, user, project.id, lease_seconds=60)
         pause_labeler(session, admin, project.id, user, reason="Let us talk first.")
         assert held.state == AssignmentState.RETURNED
+        with pytest.raises(Conflict, match="paused"):
+            submit_ranking(session, user, held.id, in_order(held))
+        _, holds = save_draft(session, user, held.id, in_order(held), lease_seconds=60)
+        assert not holds, "a page left open keeps its draft and takes nothing up again"
         assert lease_next_task(session, user, project.id, lease_seconds=60) is None
         assert find_pause(session, user, project.id).reason == "Let us talk first."
         elsewhere = make_project(session, name="Elsewhere")
