@@ -56,7 +56,8 @@ def create_sqlite_engine(url: str, *, writer: bool, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+        if not connection.get_execution_options().get("single_statement"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     database = make_url(url).database
     if writer and database and database != ":memory:":
@@ -139,6 +140,18 @@ class Database:
                         "postgresql_readonly": True,
                     }
                 )
+            yield session
+
+    @contextmanager
+    def peek(self) -> Iterator[Session]:
+        """For one short statement that reads, without a transaction around it."""
+        options = (
+            {"single_statement": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        )
+        with (
+            self.reader.connect().execution_options(**options) as connection,
+            Session(connection, autoflush=False, expire_on_commit=False) as session,
+        ):
             yield session
 
     def dispose(self) -> None:

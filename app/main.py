@@ -48,11 +48,12 @@ from app.web.security_headers import SecurityHeaders
 from app.web.static_files import static_app
 
 API_ROUTERS = [
+    # Looked through in this order: the first is called for every ranking.
+    api_assignments.router,
     api_projects.router,
     api_guidelines.router,
     api_rounds.router,
     api_gold.router,
-    api_assignments.router,
     api_me.router,
     api_rankings.router,
     api_pairs.router,

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.secrets import hash_secret, new_secret
@@ -37,16 +37,18 @@ def create_session(session: Session, user: User, *, user_agent: str = "", days: 
 
 def find_session(session: Session, token: str) -> tuple[BrowserSession, User] | None:
     """The live session and its enabled person."""
-    row = session.execute(
-        select(BrowserSession, User)
-        .join(User, User.id == BrowserSession.user_id)
-        .where(
-            BrowserSession.token_hash == hash_secret(token),
-            BrowserSession.expires_at > utc_now(),
-            User.disabled_at.is_(None),
-        )
-    ).one_or_none()
-    return (row[0], row[1]) if row else None
+    row = session.execute(_live_session, {"token_hash": hash_secret(token)}).one_or_none()
+    if row is None or row[0].expires_at <= utc_now():
+        return None
+    return row[0], row[1]
+
+
+# Made once: every page asks this.
+_live_session = (
+    select(BrowserSession, User)
+    .join(User, User.id == BrowserSession.user_id)
+    .where(BrowserSession.token_hash == bindparam("token_hash"), User.disabled_at.is_(None))
+)
 
 
 def list_sessions(session: Session, user_id: str) -> list[BrowserSession]:

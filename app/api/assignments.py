@@ -3,11 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from sqlalchemy.orm import Session
 
-from app.dependencies import AppSettings, Labeler, ReadSession, WriteSession
+from app.dependencies import AppSettings, Labeler, ReadSession, WriteSession, as_labeler
+from app.errors import Conflict
 from app.labeling.flags import FLAGS
+from app.labeling.pauses import find_pause
 from app.labeling.queue import (
     lease_next_task,
     renew_lease,
@@ -17,7 +20,7 @@ from app.labeling.queue import (
 from app.labeling.rankings import submit_ranking
 from app.labeling.shown import ShownTask, load_shown_task
 from app.labeling.submissions import Submission, dense_ranks
-from app.models import Assignment, Ranking
+from app.models import Assignment, Ranking, User
 
 router = APIRouter(tags=["labeling"])
 
@@ -153,17 +156,26 @@ class AssignmentState(BaseModel):
     status_code=201,
     summary="Lease the next task",
     response_model=AssignmentOut,
-    responses={204: {"description": "Nothing is waiting for you in this project."}},
+    responses={
+        204: {"description": "Nothing is waiting for you in this project."},
+        409: {"description": "`labeler_paused`: an admin paused your work here; it says why."},
+    },
 )
-def lease(project_id: str, session: WriteSession, user: Labeler, settings: AppSettings) -> Response:
+async def lease(project_id: str, request: Request) -> Response:
     """The next task for you in this project, kept for you until `lease_expires_at`.
 
     A task you hold already is given again. Nobody gets a task twice that they ranked or skipped.
     """
-    assignment = lease_next_task(session, user, project_id, lease_seconds=settings.lease_seconds)
-    if assignment is None:
-        return Response(status_code=204)
-    return answer(describe_task(load_shown_task(session, user, assignment.id)), 201)
+    lease_seconds = request.app.state.settings.lease_seconds
+
+    def act(session: Session, user: User) -> Response:
+        assignment = lease_next_task(session, user, project_id, lease_seconds=lease_seconds)
+        if assignment is None:
+            refuse_paused(session, user, project_id)
+            return Response(status_code=204)
+        return answer(describe_task(load_shown_task(session, user, assignment.id)), 201)
+
+    return await as_labeler(request, act)
 
 
 @router.get(
@@ -180,7 +192,7 @@ def show(assignment_id: str, session: ReadSession, user: Labeler) -> AssignmentO
     response_model=RankingOut,
     responses={**NOT_YOURS, **LEASE_LOST},
 )
-def rank(assignment_id: str, body: RankingIn, session: WriteSession, user: Labeler) -> Response:
+async def rank(assignment_id: str, body: RankingIn, request: Request) -> Response:
     """Submit the ranking of a leased task, or edit the one submitted before.
 
     The same content again changes nothing. After a lease ran out the ranking is still taken
@@ -193,8 +205,12 @@ def rank(assignment_id: str, body: RankingIn, session: WriteSession, user: Label
         comment=body.comment,
         active_ms=body.active_ms,
     )
-    ranking = submit_ranking(session, user, assignment_id, submission)
-    return answer(describe_ranking(ranking, dense_ranks(body.ranks)), 200)
+
+    def act(session: Session, user: User) -> Response:
+        ranking = submit_ranking(session, user, assignment_id, submission)
+        return answer(describe_ranking(ranking, dense_ranks(body.ranks)), 200)
+
+    return await as_labeler(request, act)
 
 
 @router.post(
@@ -244,6 +260,15 @@ def describe_task(shown: ShownTask) -> AssignmentOut:
         ],
         lease_expires_at=shown.assignment.lease_expires_at,
     )
+
+
+def refuse_paused(session: Session, user: User, project_id: str) -> None:
+    """Say why there is nothing, where an admin has paused the person."""
+    pause = find_pause(session, user, project_id)
+    if pause is not None:
+        raise Conflict(
+            f"An admin has paused your work in this project: {pause.reason}", code="labeler_paused"
+        )
 
 
 def answer(model: BaseModel, status_code: int) -> Response:
