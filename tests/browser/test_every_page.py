@@ -24,7 +24,7 @@ from tests.browser.whole_project import WholeProject, fill
 
 SMALLEST = {"width": 320, "height": 640}
 DESKTOP = {"width": 1280, "height": 800}
-MOST_UNFOLDED = 20
+MOST_UNFOLDED = 12
 LARGEST = {"width": 3840, "height": 2160}
 
 
