@@ -78,7 +78,11 @@ class ServedApp:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait_until_ready(processes)
+        try:
+            self._wait_until_ready(processes)
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait_until_ready(self, processes: int) -> None:
         """Several processes share the port: each has to answer."""

@@ -18,7 +18,7 @@ from app.labeling.queue import (
     skip_assignment,
 )
 from app.labeling.rankings import submit_ranking
-from app.labeling.shown import ShownTask, load_shown_task
+from app.labeling.shown import LeasedTask, load_leased_task, load_shown_task
 from app.labeling.submissions import Submission, dense_ranks
 from app.models import Assignment, Ranking, User
 
@@ -173,7 +173,7 @@ async def lease(project_id: str, request: Request) -> Response:
         if assignment is None:
             refuse_paused(session, user, project_id)
             return Response(status_code=204)
-        return answer(describe_task(load_shown_task(session, user, assignment.id)), 201)
+        return answer(describe_task(load_leased_task(session, assignment)), 201)
 
     return await as_labeler(request, act)
 
@@ -246,7 +246,7 @@ def give_back(assignment_id: str, session: WriteSession, user: Labeler) -> Assig
     return describe_state(return_assignment(session, user, assignment_id))
 
 
-def describe_task(shown: ShownTask) -> AssignmentOut:
+def describe_task(shown: LeasedTask) -> AssignmentOut:
     """The lease as JSON."""
     return AssignmentOut(
         id=shown.assignment.id,

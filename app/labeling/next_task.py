@@ -68,8 +68,6 @@ class Asker:
 
 def list_begun(session: Session, asker: Asker) -> Sequence[Assignment]:
     """What the person holds a lease on in the project, or held one that ran out."""
-    if session.connection().scalar(_some_begun, asker.values) is None:
-        return []
     return session.scalars(_begun, asker.values).all()
 
 
@@ -213,15 +211,14 @@ _remaining = _locking(
 )
 _anything = _free.with_only_columns(Task.id).where(_has_room()).limit(1)
 
-_mine = select(Assignment).where(
-    Assignment.user_id == _user_id, Assignment.project_id == _project_id
-)
+_own = and_(Assignment.user_id == _user_id, Assignment.project_id == _project_id)
+_mine = select(Assignment).where(_own)
+_is_begun = Assignment.state.in_([AssignmentState.LEASED, AssignmentState.EXPIRED])
+has_begun = exists().where(_own, _is_begun)
+"""Whether `list_begun` gives something; for the statement that asks for a project's standing."""
 _begun = (
-    _mine.where(Assignment.state.in_([AssignmentState.LEASED, AssignmentState.EXPIRED]))
-    .order_by(Assignment.leased_at)
-    .execution_options(populate_existing=True)
+    _mine.where(_is_begun).order_by(Assignment.leased_at).execution_options(populate_existing=True)
 )
-_some_begun = _begun.with_only_columns(Assignment.id).limit(1)
 _expired_task = _locking(
     _free.where(
         _has_room(),

@@ -13,6 +13,7 @@ from app.labeling.next_task import (
     Asker,
     find_begun,
     find_next,
+    has_begun,
     is_anything_free,
     list_begun,
 )
@@ -57,6 +58,7 @@ _standing = (
         Project.gold_share,
         Project.repeat_share,
         LabelerPause.paused_at,
+        has_begun.label("has_begun"),
     )
     .outerjoin(
         LabelerPause,
@@ -64,7 +66,7 @@ _standing = (
     )
     .where(Project.id == bindparam("project_id"))
 )
-"""What a project asks for, and whether the person is paused in it."""
+"""What a project asks for, whether the person is paused in it and has begun a task of it."""
 _given = select(Assignment.id, Assignment.user_id, Assignment.slot).where(
     Assignment.task_id == bindparam("task_id"), ~Assignment.is_repeat
 )
@@ -84,14 +86,14 @@ def lease_next_task(
     labeler gets none. Raises `NotFound` for a project that is not open to the person.
     """
     asker = Asker(user, project_id)
+    lock_labeler(session, user)
     standing = connect(session).execute(_standing, asker.values).one_or_none()
     if standing is None or not _is_open_to(session, user, project_id, standing):
         raise NotFound("There is no such project.")
     if standing.paused_at is not None:
         return None
-    lock_labeler(session, user)
     expire_leases(session)
-    begun = list_begun(session, asker)
+    begun = list_begun(session, asker) if standing.has_begun else []
     live = next((one for one in begun if one.state == AssignmentState.LEASED), None)
     if live is not None:
         extend_lease(live, lease_seconds=lease_seconds)

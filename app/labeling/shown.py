@@ -1,12 +1,13 @@
 """What a labeler is shown: prompt and completions, and nothing of where they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.labeling.direct import connect
 from app.labeling.rankings import find_ranking_of, load_submission
 from app.labeling.submissions import CheckedSubmission
 from app.models import (
@@ -31,14 +32,20 @@ class ShownCompletion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownTask:
-    """An assignment with all that its ranking page or a REST client needs."""
+class LeasedTask:
+    """An assignment with what there is to rank."""
 
     assignment: Assignment
-    project: Project
     messages: Sequence[dict[str, str]]
     is_chat: bool
     completions: Sequence[ShownCompletion]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTask(LeasedTask):
+    """An assignment with all that its ranking page needs."""
+
+    project: Project
     ranking: Ranking | None
     """The current ranking, where it was submitted before."""
     work: CheckedSubmission
@@ -57,7 +64,33 @@ _shown = (
     .join(Prompt, Prompt.id == Task.prompt_id)
     .where(Assignment.id == bindparam("assignment_id"), Assignment.user_id == bindparam("user_id"))
 )
+_prompt = (
+    select(Prompt.messages, Prompt.is_chat)
+    .join(Task, Task.prompt_id == Prompt.id)
+    .where(Task.id == bindparam("task_id"))
+)
 _texts = select(Completion.id, Completion.text).where(Completion.task_id == bindparam("task_id"))
+
+
+def load_leased_task(session: Session, assignment: Assignment) -> LeasedTask:
+    """What a lease is about, without what the person has done of it."""
+    task = {"task_id": assignment.task_id}
+    connection = connect(session)
+    prompt = connection.execute(_prompt, task).one()
+    texts = dict(connection.execute(_texts, task).all())
+    return LeasedTask(
+        assignment=assignment,
+        messages=prompt.messages,
+        is_chat=prompt.is_chat,
+        completions=_show(assignment, texts),
+    )
+
+
+def _show(assignment: Assignment, texts: Mapping[str, str]) -> list[ShownCompletion]:
+    return [
+        ShownCompletion(id=completion, letter="ABCDEFGHI"[place], text=texts[completion])
+        for place, completion in enumerate(assignment.shown_order)
+    ]
 
 
 def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTask:
@@ -76,10 +109,7 @@ def load_shown_task(session: Session, user: User, assignment_id: str) -> ShownTa
         project=project,
         messages=messages,
         is_chat=is_chat,
-        completions=[
-            ShownCompletion(id=completion, letter="ABCDEFGHI"[place], text=texts[completion])
-            for place, completion in enumerate(assignment.shown_order)
-        ],
+        completions=_show(assignment, texts),
         ranking=ranking,
         work=_work_so_far(session, assignment, ranking),
     )
