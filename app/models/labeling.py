@@ -111,6 +111,8 @@ class Ranking(Base):
             sqlite_where=text("assignment_id IS NOT NULL AND current"),
             postgresql_where=text("assignment_id IS NOT NULL AND current"),
         ),
+        # SQLite does not see that a condition on booleans is the one of a partial index.
+        Index(None, "task_id", "labeler"),
         Index(None, "project_id", "id"),
         Index(None, "user_id", "id"),
         CheckConstraint("source IN ('app', 'import', 'simulated')", name="source"),

@@ -158,6 +158,7 @@ def _upgrade_rankings() -> None:
         sqlite_where=current,
         postgresql_where=current,
     )
+    op.create_index(op.f("ix_ranking_task_id_labeler"), "ranking", ["task_id", "labeler"])
 
 
 def downgrade() -> None:
