@@ -3,7 +3,9 @@
 Starts `podium serve` on SQLite and on PostgreSQL, lets 1, 4 and 50 labelers lease and rank at once
 without a pause, and prints rankings per second, the middle and the slowest hundredth of the
 requests, the server's processor time for one lease-and-rank (PostgreSQL's own apart), and the
-memory of the web processes. Client and server share the machine.
+memory of the web processes. Client and server share the machine. Beside the processor time stands
+the floor in the same run: what the same server needs for two bare requests (`/healthz`), because
+the speed of a shared host changes from minute to minute.
 
 Run: python -m benchmarks.labeling [sqlite|postgresql] [processes]
 """
@@ -29,6 +31,7 @@ SECONDS = 8.0
 WARM_UP_SECONDS = 1.0
 LABELERS_PER_TASK = 3
 TASKS = 4000
+BARE_REQUESTS = 500
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,19 @@ def database_cpu_seconds(pid: int | None) -> float:
     return sum(one.user + one.system for one in times)
 
 
+def bare_request_ms(app: ServedApp, token: str) -> float:
+    """Processor time of a request that does nothing."""
+    labeler = RestLabeler(app.port, "", token)
+    for _ in range(100):
+        labeler.get_nothing()
+    before = app.cpu_seconds()
+    for _ in range(BARE_REQUESTS):
+        labeler.get_nothing()
+    used = app.cpu_seconds() - before
+    labeler.close()
+    return used / BARE_REQUESTS * 1000
+
+
 def measure(kind: str, clients: int, processes: int) -> None:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as name, fresh_database(kind, Path(name)) as (database, pid):
@@ -119,6 +135,7 @@ def measure(kind: str, clients: int, processes: int) -> None:
         )
         app = ServedApp(database, Path(name), processes=processes)
         try:
+            floor = 2 * bare_request_ms(app, project.tokens[0])
             begin_at = time.time() + 1.5
             with ProcessPoolExecutor(1) as pool:
                 future = pool.submit(work, app.port, project, range(clients), begin_at)
@@ -131,11 +148,13 @@ def measure(kind: str, clients: int, processes: int) -> None:
             ordered = sorted(done.latencies_ms)
             median, slowest = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
             bad = done.statuses - {200, 201}
+            per_ranking = used / done.rankings * 1000
             print(
                 f"{kind:10} {processes} process(es) {clients:3} clients: "
                 f"{done.rankings / done.seconds:7.1f} rankings/s   "
                 f"p50 {median:6.1f} ms   p99 {slowest:6.1f} ms   "
-                f"web {used / done.rankings * 1000:5.2f} ms CPU per ranking"
+                f"web {per_ranking:5.2f} ms CPU per ranking, {per_ranking / floor:4.1f} times "
+                f"two bare requests ({floor:.2f} ms)"
                 + (f" + database {used_db / done.rankings * 1000:.2f}" if pid else "")
                 + f"   {app.memory_mb():5.0f} MB"
                 + (f"   OTHER STATUSES {bad}" if bad else ""),

@@ -137,6 +137,13 @@ class RestLabeler:
         content = response.read()
         return response.status, json.loads(content) if content else None
 
+    def get_nothing(self) -> int:
+        """The status of a request that does nothing."""
+        self.connection.request("GET", "/healthz")
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
+
     def lease(self) -> tuple[int, Any]:
         """Ask for the next task."""
         return self.call("POST", f"/projects/{self.project_id}/assignments")
