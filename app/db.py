@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 BUSY_TIMEOUT_MS = 30_000
+THREADS = 40
+"""As many requests the thread pool of the web process runs at once."""
 
 
 def sqlite_module() -> Any:
@@ -100,7 +102,8 @@ class Database:
     """Where sessions come from.
 
     `write()` is one transaction, committed when the block ends and rolled back when it raises.
-    `read()` sees one consistent state and can change nothing.
+    `read()` sees one consistent state and can change nothing. `pool_size` connections to
+    PostgreSQL stay open.
     """
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
@@ -108,12 +111,15 @@ class Database:
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite:
             self.writer = create_sqlite_engine(url, writer=True, pool_size=1)
-            self.reader = create_sqlite_engine(url, writer=False, pool_size=max(pool_size, 40))
+            self.reader = create_sqlite_engine(url, writer=False, pool_size=THREADS)
         else:
-            # The thread pool of the web process runs 40 requests at once; more connections than
-            # that can never be in use.
+            # More connections than threads can never be in use. Those beyond the pool are closed
+            # after use, and a new one costs more than what it is used for.
             self.writer = create_engine(
-                url, pool_size=pool_size, max_overflow=32, pool_pre_ping=True
+                url,
+                pool_size=pool_size,
+                max_overflow=THREADS - pool_size,
+                pool_pre_ping=True,
             )
             self.reader = self.writer
         self._write_sessions = sessionmaker(self.writer, expire_on_commit=False)

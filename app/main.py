@@ -86,12 +86,16 @@ WEB_ROUTERS = [
 ]
 
 
+WEB_CONNECTIONS = 20
+"""Kept open to PostgreSQL by each web process, half of what its threads could use at once."""
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on its database; nothing is read from the environment but here."""
     settings = settings or load_settings()
     app = FastAPI(title="Podium", version="0.1.0", docs_url=None, redoc_url=None)
     app.state.settings = settings
-    app.state.database = Database(settings.resolved_database_url)
+    app.state.database = Database(settings.resolved_database_url, pool_size=WEB_CONNECTIONS)
     app.state.sign_in_throttle = SignInThrottle()
     install_error_handlers(app)
     app.add_middleware(SameOriginGuard, public_url=settings.public_url)

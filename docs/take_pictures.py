@@ -51,6 +51,8 @@ def main(url: str, admin_email: str, labeler_email: str) -> None:
         newest = {job["kind"]: job for job in reversed(jobs) if job["state"] == "succeeded"}
         take(admin, f"{url}/projects/{project}", "loop")
         take(admin, f"{url}/projects/{project}/pairs", "pairs")
+        take(admin, f"{url}/projects/{project}/agreement", "agreement")
+        take(admin, f"{url}/projects/{project}/people", "people")
         take(admin, f"{url}/rounds/{newest['generation']['config']['round_id']}", "round")
         take(admin, f"{url}/jobs/{newest['reward_model']['id']}", "reward-model-job")
         take(admin, f"{url}/jobs/{newest['ppo']['id']}", "ppo-job")
