@@ -1,5 +1,6 @@
 """API tokens: shown once, stored as SHA-256, revoked rather than deleted."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
@@ -39,21 +40,26 @@ def create_token(
     return token
 
 
-def find_token(session: Session, token: str) -> tuple[ApiToken, User] | None:
+@dataclass(frozen=True)
+class LiveToken:
+    """What a request needs to know of its token."""
+
+    id: str
+    last_used_at: datetime | None
+
+
+def find_token(session: Session, token: str) -> tuple[LiveToken, User] | None:
     """The live token and its enabled person."""
     row = session.execute(_live_token, {"token_hash": hash_secret(token)}).one_or_none()
-    if row is None:
+    if row is None or (row.expires_at is not None and row.expires_at <= utc_now()):
         return None
-    api_token, user = row
-    if api_token.expires_at is not None and api_token.expires_at <= utc_now():
-        return None
-    return api_token, user
+    return LiveToken(row.id, row.last_used_at), row.User
 
 
 # Made once: every request over REST asks this.
 _live_token = (
-    select(ApiToken, User)
-    .join(User, User.id == ApiToken.user_id)
+    select(User, ApiToken.id, ApiToken.last_used_at, ApiToken.expires_at)
+    .join(ApiToken, ApiToken.user_id == User.id)
     .where(
         ApiToken.token_hash == bindparam("token_hash"),
         ApiToken.revoked_at.is_(None),

@@ -22,6 +22,7 @@ from app.labeling.slots import (
     count_on_task,
     expire_leases,
     extend_lease,
+    has_run_out,
     hold_lease,
     list_completion_ids,
     lock_assignment,
@@ -59,6 +60,7 @@ _standing = (
         Project.repeat_share,
         LabelerPause.paused_at,
         has_begun.label("has_begun"),
+        has_run_out.label("has_run_out"),
     )
     .outerjoin(
         LabelerPause,
@@ -66,7 +68,8 @@ _standing = (
     )
     .where(Project.id == bindparam("project_id"))
 )
-"""What a project asks for, whether the person is paused in it and has begun a task of it."""
+"""What a project asks for, whether the person is paused in it or has begun a task of it, and if
+leases have run out."""
 _given = select(Assignment.id, Assignment.user_id, Assignment.slot).where(
     Assignment.task_id == bindparam("task_id"), ~Assignment.is_repeat
 )
@@ -87,12 +90,14 @@ def lease_next_task(
     """
     asker = Asker(user, project_id)
     lock_labeler(session, user)
-    standing = connect(session).execute(_standing, asker.values).one_or_none()
+    values = asker.values | {"now": utc_now()}
+    standing = connect(session).execute(_standing, values).one_or_none()
     if standing is None or not _is_open_to(session, user, project_id, standing):
         raise NotFound("There is no such project.")
     if standing.paused_at is not None:
         return None
-    expire_leases(session)
+    if standing.has_run_out:
+        expire_leases(session)
     begun = list_begun(session, asker) if standing.has_begun else []
     live = next((one for one in begun if one.state == AssignmentState.LEASED), None)
     if live is not None:

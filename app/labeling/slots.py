@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import count
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, select, update
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, exists, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -207,7 +207,7 @@ def return_leases(session: Session, user: User, project_id: str | None = None) -
 
 def has_expired_leases(session: Session) -> bool:
     """Whether `expire_leases` has something to do."""
-    return connect(session).scalar(_some_expired, {"now": utc_now()}) is not None
+    return bool(connect(session).scalar(select(has_run_out), {"now": utc_now()}))
 
 
 def expire_leases(session: Session) -> int:
@@ -215,8 +215,6 @@ def expire_leases(session: Session) -> int:
 
     Rows that another transaction holds are left to it or to the next caller.
     """
-    if not has_expired_leases(session):
-        return 0
     rows = session.execute(_expired, {"now": utc_now()}).all()
     for assignment, task in rows:
         assignment.state = AssignmentState.EXPIRED
@@ -234,7 +232,8 @@ def _ran_out() -> ColumnElement[bool]:
     )
 
 
-_some_expired = select(Assignment.id).where(_ran_out()).limit(1)
+has_run_out = exists().where(_ran_out())
+"""Whether `expire_leases` has something to do, at `now`; for a statement that asks more."""
 _expired = (
     select(Assignment, Task)
     .join(Task, Task.id == Assignment.task_id)
