@@ -7,9 +7,13 @@ memory of the web processes. Client and server share the machine. Beside the pro
 the floor in the same run: what the same server needs for two bare requests (`/healthz`), because
 the speed of a shared host changes from minute to minute.
 
+The last row of each kind has fifty labelers who take a second for each task, still far quicker than
+people.
+
 Run: python -m benchmarks.labeling [sqlite|postgresql] [processes]
 """
 
+import random
 import sys
 import tempfile
 import threading
@@ -32,6 +36,7 @@ WARM_UP_SECONDS = 1.0
 LABELERS_PER_TASK = 3
 TASKS = 4000
 BARE_REQUESTS = 500
+PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class Measured:
     statuses: set[int]
 
 
-def work(port: int, project: SeededProject, numbers: range, begin_at: float) -> Measured:
+def work(
+    port: int, project: SeededProject, numbers: range, begin_at: float, pause: float
+) -> Measured:
     """Labelers of one client process, a thread each, ranking until the time is over."""
     latencies: list[float] = []
     statuses: set[int] = set()
@@ -73,6 +80,7 @@ def work(port: int, project: SeededProject, numbers: range, begin_at: float) -> 
                 if status == 204:
                     return
             done += warm
+            time.sleep(pause * (0.5 + random.random()))
         labeler.close()
         with lock:
             latencies.extend(own)
@@ -127,7 +135,7 @@ def bare_request_ms(app: ServedApp, token: str) -> float:
     return used / BARE_REQUESTS * 1000
 
 
-def measure(kind: str, clients: int, processes: int) -> None:
+def measure(kind: str, clients: int, processes: int, pause: float = 0.0) -> None:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as name, fresh_database(kind, Path(name)) as (database, pid):
         project = seed_tasks(
@@ -138,7 +146,7 @@ def measure(kind: str, clients: int, processes: int) -> None:
             floor = 2 * bare_request_ms(app, project.tokens[0])
             begin_at = time.time() + 1.5
             with ProcessPoolExecutor(1) as pool:
-                future = pool.submit(work, app.port, project, range(clients), begin_at)
+                future = pool.submit(work, app.port, project, range(clients), begin_at, pause)
                 time.sleep(max(0.0, begin_at + WARM_UP_SECONDS - time.time()))
                 before, before_db = app.cpu_seconds(), database_cpu_seconds(pid)
                 time.sleep(max(0.0, begin_at + WARM_UP_SECONDS + SECONDS - time.time()))
@@ -150,7 +158,7 @@ def measure(kind: str, clients: int, processes: int) -> None:
             bad = done.statuses - {200, 201}
             per_ranking = used / done.rankings * 1000
             print(
-                f"{kind:10} {processes} process(es) {clients:3} clients: "
+                f"{kind:10} {processes} process(es) {clients:3} clients{' pausing 1 s' if pause else ''}: "
                 f"{done.rankings / done.seconds:7.1f} rankings/s   "
                 f"p50 {median:6.1f} ms   p99 {slowest:6.1f} ms   "
                 f"web {per_ranking:5.2f} ms CPU per ranking, {per_ranking / floor:4.1f} times "
@@ -172,6 +180,7 @@ def main() -> None:
         for processes in counts:
             for clients in CLIENTS:
                 measure(kind, clients, processes)
+        measure(kind, CLIENTS[-1], counts[-1], PAUSE_SECONDS)
 
 
 if __name__ == "__main__":
