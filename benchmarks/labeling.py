@@ -157,8 +157,9 @@ def measure(kind: str, clients: int, processes: int, pause: float = 0.0) -> None
             median, slowest = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
             bad = done.statuses - {200, 201}
             per_ranking = used / done.rankings * 1000
+            pausing = " pausing 1 s" if pause else ""
             print(
-                f"{kind:10} {processes} process(es) {clients:3} clients{' pausing 1 s' if pause else ''}: "
+                f"{kind:10} {processes} process(es) {clients:3} clients{pausing}: "
                 f"{done.rankings / done.seconds:7.1f} rankings/s   "
                 f"p50 {median:6.1f} ms   p99 {slowest:6.1f} ms   "
                 f"web {per_ranking:5.2f} ms CPU per ranking, {per_ranking / floor:4.1f} times "
