@@ -157,6 +157,7 @@ def test_labelers_see_no_registry_and_researchers_register_nothing(
     assert researcher.post("/api/v1/models", json=body).status_code == 403
 
 
+@pytest.mark.slow
 def test_the_web_process_does_not_import_torch(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -205,6 +205,7 @@ def test_revoked_and_superseded_rankings_give_no_pair(database: Database, projec
         assert len(list(iter_pairs(session, project_id))) == 3
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_pairs(sqlite_database: Database) -> None:
     def peak(rankings: int, layout: PairFormat) -> int:
         project_id = make_project(sqlite_database, f"{rankings}{layout}")

@@ -65,6 +65,7 @@ def test_two_apps_in_one_process_count_apart(app, app_on_any_database):
     assert 'route="/healthz"' not in make_client(app_on_any_database).get("/metrics").text
 
 
+@pytest.mark.slow
 def test_the_web_process_imports_nothing_heavy():
     code = (
         "import sys; from app.main import create_app; from app.settings import Settings; "
