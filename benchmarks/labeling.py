@@ -61,7 +61,7 @@ def work(
     def rank_on(number: int) -> None:
         nonlocal rankings
         labeler = RestLabeler(port, project.id, project.tokens[number])
-        time.sleep(max(0.0, begin_at - time.time()))
+        time.sleep(max(0.0, begin_at - time.time()) + pause * random.random())
         own: list[float] = []
         seen: set[int] = set()
         done = 0
