@@ -71,7 +71,7 @@ def ending_transaction(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         for name, parameter in signature(endpoint).parameters.items()
         if parameter.annotation == WriteSession
     ]
-    if not names or hasattr(endpoint, "__wrapped__"):
+    if not names or hasattr(endpoint, "ends_transaction"):
         return endpoint
 
     @wraps(endpoint)
@@ -80,6 +80,7 @@ def ending_transaction(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         with session, session.begin():
             return endpoint(**values)
 
+    run.ends_transaction = True  # type: ignore[attr-defined]  # so that no route is wrapped twice
     return run
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
-from app.labeling.slots import first_free_slot, lock_tasks
+from app.labeling.slots import first_free_slots, lock_tasks
 from app.labeling.submissions import check_reason
 from app.models import (
     Assignment,
@@ -79,20 +79,21 @@ def restore_rankings(session: Session, admin: User | None, project_id: str, labe
     chosen = _lock_rankings(session, project_id, labeler, revoked=True)
     tasks = lock_tasks(session, {ranking.task_id for ranking, _ in chosen})
     asked = _asked(session, tasks.values())
+    free = first_free_slots(session, tasks)
     for ranking, assignment in chosen:
         ranking.revoked_at = ranking.revoked_by = None
         ranking.revoke_reason = ""
         task = tasks[ranking.task_id]
         if assignment is not None:
-            slot = None if ranking.is_repeat else first_free_slot(session, task.id)
-            assignment.state, assignment.slot = AssignmentState.SUBMITTED, slot
+            assignment.state = AssignmentState.SUBMITTED
+            assignment.slot = None if ranking.is_repeat else free[task.id]
         if not ranking.is_repeat:
             task.rankings_got += 1
             task.slots_taken += 1
             task.rankings_wanted += task.id not in asked
             if task.state == TaskState.OPEN and task.rankings_got >= task.rankings_wanted:
                 task.state = TaskState.COMPLETE
-        session.flush()
+    session.flush()
     if chosen:
         details = {"labeler": labeler, "rankings": len(chosen)}
         record(session, admin, "labeler.restore", "project", project_id, **details)

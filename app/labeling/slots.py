@@ -101,11 +101,17 @@ def has_room(task: Task) -> bool:
     return task.state in (TaskState.OPEN, TaskState.COMPLETE)
 
 
-def first_free_slot(session: Session, task_id: str) -> int:
-    """The lowest number that no assignment of the task holds."""
-    return lowest_free(
-        session.scalars(select(Assignment.slot).where(Assignment.task_id == task_id))
-    )
+def first_free_slots(session: Session, task_ids: Collection[str]) -> dict[str, int]:
+    """Of each task the lowest number that no assignment of it holds."""
+    ids = sorted(task_ids)
+    taken: dict[str, list[int | None]] = {task_id: [] for task_id in ids}
+    for start in range(0, len(ids), LOCKED_AT_ONCE):
+        part = Assignment.task_id.in_(ids[start : start + LOCKED_AT_ONCE])
+        for task_id, slot in session.execute(
+            select(Assignment.task_id, Assignment.slot).where(part)
+        ):
+            taken[task_id].append(slot)
+    return {task_id: lowest_free(slots) for task_id, slots in taken.items()}
 
 
 def lowest_free(slots: Iterable[int | None]) -> int:
@@ -144,7 +150,8 @@ def hold_lease(
 ) -> Assignment:
     """Give a locked assignment that holds no slot one of its locked task's free slots."""
     if not assignment.is_repeat:
-        assignment.slot = first_free_slot(session, assignment.task_id)
+        task_id = assignment.task_id
+        assignment.slot = first_free_slots(session, [task_id])[task_id]
     assignment.state = AssignmentState.LEASED
     assignment.finished_at = None
     extend_lease(assignment, lease_seconds=lease_seconds)
