@@ -257,3 +257,17 @@ def test_only_admins_see_people_and_act(
         for action in ("pause", "resume", "revoke", "restore"):
             assert post(client, project_id, action, name="kim", reason="x")[0] == 403
     assert counting(app, "kim") == before
+
+
+def test_a_person_without_a_name_is_known_by_their_address_and_a_rule_is_not(
+    app: FastAPI, admin_client: TestClient, project_id: str
+) -> None:
+    """A handle made for an invitation tells an admin nothing of who was invited."""
+    with app.state.database.write() as session:
+        for person in session.scalars(select(User).where(User.handle.in_(["kim", "rule"]))):
+            person.name = ""
+            person.email = f"{person.handle}@known.example"
+    table = admin_client.get(f"/projects/{project_id}/people").text
+    assert "kim@known.example" in table
+    assert "rule@known.example" not in table
+    assert "kim@known.example" in show(admin_client, project_id, "kim")
