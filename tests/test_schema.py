@@ -15,7 +15,9 @@ from app.models import (
     Base,
     Guidelines,
     LabelerPause,
+    Prompt,
     RankingEntry,
+    Snapshot,
     SnapshotRanking,
     Task,
     utc_now,
@@ -72,6 +74,9 @@ def test_rows_of_the_previous_release_survive_the_upgrade(database_url: str) -> 
         assert (task.slots_free, task.purpose, task.priority) == (1, "ordinary", 5)
         guidelines = session.scalars(select(Guidelines)).one()
         assert (guidelines.version, guidelines.text) == (4, "Be fair.")
+        snapshot = session.scalars(select(Snapshot)).one()
+        assert (snapshot.labelers, snapshot.guidelines_versions) == (1, {"3": 1})
+        assert session.scalars(select(Prompt.tags)).one() == []
     with database.write() as session, pytest.raises(IntegrityError):
         session.execute(insert(LabelerPause).values(project_id="nobody", user_id="person"))
     database.dispose()
@@ -92,8 +97,8 @@ def rows_of_release_0001() -> list[tuple[str, dict[str, Any]]]:
         ("completion", {"id": "second", "task_id": "task", "position": 1}),
         ("assignment", {"id": "lease", "task_id": "task", "user_id": "person", "slot": 0,
                         "state": "submitted"}),
-        ("ranking", {"id": "ranking", "assignment_id": "lease", "source": "app", **person,
-                     **place}),
+        ("ranking", {"id": "ranking", "assignment_id": "lease", "source": "app",
+                     "guidelines_version": 3, **person, **place}),
         ("ranking_entry", {"ranking_id": "ranking", "completion_id": "first", "rank": 1}),
         ("ranking_entry", {"ranking_id": "ranking", "completion_id": "second", "rank": 2}),
         ("snapshot", {"id": "snapshot", "project_id": "project"}),

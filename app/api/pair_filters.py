@@ -62,6 +62,61 @@ class FiltersIn(BaseModel):
         description="Rankings made before this moment, RFC 3339.",
         examples=["2026-12-01T00:00:00Z"],
     )
+    tag: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Rankings of prompts that carry this tag.",
+        examples=["coding"],
+    )
+    metadata: str | None = Field(
+        default=None,
+        max_length=500,
+        description="Rankings of prompts whose metadata has this value, as `key=value`.",
+        examples=["category=writing"],
+    )
+    flag: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Rankings in which some completion carries this flag.",
+        examples=["harmful"],
+    )
+    without_flag: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Rankings in which no completion carries this flag.",
+        examples=["harmful"],
+    )
+    min_agreement: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Rankings of tasks whose labelers agree on at least this share of completion "
+        "pairs. A task that fewer than two labelers ranked has no agreement and is left out.",
+        examples=[0.5],
+    )
+    max_agreement: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Rankings of tasks whose labelers agree on at most this share.",
+        examples=[0.9],
+    )
+    min_length_difference: int | None = Field(
+        default=None,
+        ge=-10_000_000,
+        le=10_000_000,
+        description="Pairs whose chosen text is at least so many characters longer than the "
+        "rejected one (negative: shorter). Selects among the pairs of a ranking.",
+        examples=[0],
+    )
+    max_length_difference: int | None = Field(
+        default=None,
+        ge=-10_000_000,
+        le=10_000_000,
+        description="Pairs whose chosen text is at most so many characters longer; -1 leaves the "
+        "pairs that the shorter text won.",
+        examples=[-1],
+    )
 
 
 FiltersQuery = Annotated[FiltersIn, Query()]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from app.api.paging import Cursor, Limit
@@ -18,19 +18,19 @@ from app.dependencies import (
     AppSettings,
     ReadSession,
     Researcher,
-    WriteSession,
 )
 from app.models import Snapshot
 from app.preferences.filters import PairFilters
 from app.preferences.formats import MEDIA_TYPES, PairFormat, PairSchema, export_pairs
 from app.preferences.queries import count_pairs, iter_pairs
 from app.preferences.snapshots import (
-    create_snapshot,
+    freeze,
     get_snapshot,
     list_snapshots,
     snapshot_etag,
     snapshot_file,
 )
+from app.preferences.splits import SplitBy, SplitPlan, get_splits
 from app.projects.service import get_project
 
 router = APIRouter(tags=["pairs"])
@@ -81,17 +81,65 @@ class PairCountsOut(BaseModel):
     )
 
 
+class SplitsIn(BaseModel):
+    """How to part a snapshot for training and testing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: SplitBy = Field(
+        default=SplitBy.PROMPT,
+        description="What is never in two parts: `prompt` or `labeler`.",
+        examples=["prompt"],
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="Decides who comes into which.", examples=[0]
+    )
+    shares: dict[str, float] = Field(
+        description="The share of the prompts (or labelers) of each part; they add up to 1.",
+        examples=[{"train": 0.9, "test": 0.1}],
+    )
+
+
 class SnapshotIn(FiltersIn):
     """What to freeze: the filters themselves, or under `filters`."""
 
     name: str = Field(
         default="", max_length=200, description="A name for people.", examples=["First round"]
     )
+    splits: SplitsIn | None = Field(
+        default=None,
+        description="Parts to divide it into; they are stored with it and never change.",
+        examples=[{"shares": {"train": 0.9, "test": 0.1}, "seed": 0, "by": "prompt"}],
+    )
+    licence: str = Field(
+        default="",
+        max_length=100,
+        description="What the dataset card says: an SPDX identifier.",
+        examples=["cc-by-4.0"],
+    )
     filters: FiltersIn | None = Field(
         default=None,
         description="The filters in an object of their own.",
         examples=[{"simulated": False}],
     )
+
+
+class SplitPartOut(BaseModel):
+    """One part of a snapshot."""
+
+    name: str = Field(description="What `split` calls it.", examples=["train"])
+    share: float = Field(description="The share that was asked for.", examples=[0.9])
+    groups: int = Field(description="Prompts in it, or labelers.", examples=[36])
+    rankings: int = Field(description="Rankings in it.", examples=[36])
+    pairs: int = Field(description="Pairs in it.", examples=[214])
+
+
+class SplitsOut(BaseModel):
+    """How a snapshot is parted."""
+
+    by: SplitBy = Field(description="What is never in two parts.", examples=["prompt"])
+    seed: int = Field(description="What decided who comes into which.", examples=[0])
+    parts: list[SplitPartOut] = Field(description="The parts.")
 
 
 class SnapshotOut(BaseModel):
@@ -112,6 +160,17 @@ class SnapshotOut(BaseModel):
     pairs: int = Field(description="Pairs of two different texts.", examples=[238])
     identical_pairs: int = Field(description="Pairs left out as identical.", examples=[2])
     prompts: int = Field(description="Prompts the rankings speak of.", examples=[40])
+    labelers: int = Field(description="Labelers they are by.", examples=[2])
+    guidelines_versions: dict[str, int] = Field(
+        description="Rankings made under each version of the guidelines.", examples=[{"1": 40}]
+    )
+    splits: SplitsOut | None = Field(description="Its parts; null where it has none.")
+    licence: str = Field(description="What its card says; empty: unknown.", examples=["cc-by-4.0"])
+    erased_rankings: int = Field(
+        description="Rankings of it that had to be erased since: the counts and the hash are "
+        "those of the day it was made, its files lack them.",
+        examples=[0],
+    )
     created_at: datetime = Field(description="When it was made, RFC 3339 in UTC.")
 
 
@@ -188,16 +247,28 @@ def counts(
     responses=EMPTY,
 )
 def create(
-    project_id: str, session: WriteSession, user: Admin, body: SnapshotIn | None = None
+    project_id: str, user: Admin, database: AppDatabase, body: SnapshotIn | None = None
 ) -> SnapshotOut:
     """Freeze the rankings that fit the filters now; nothing changes them afterwards.
 
-    The same filters on the same rankings give the same `sha256`.
+    The same filters on the same rankings give the same `sha256`, and the same seed and shares
+    the same parts.
     """
     body = body or SnapshotIn()
-    project = get_project(session, project_id, user)
-    filters = checked_filters(session, project.id, body.filters or body)
-    snapshot = create_snapshot(session, user, project.id, name=body.name, filters=filters)
+    with database.read() as session:
+        project = get_project(session, project_id, user)
+        filters = checked_filters(session, project.id, body.filters or body)
+    splits = body.splits
+    plan = SplitPlan(by=splits.by, seed=splits.seed, shares=splits.shares) if splits else None
+    snapshot = freeze(
+        database,
+        user,
+        project.id,
+        name=body.name,
+        filters=filters,
+        plan=plan,
+        licence=body.licence,
+    )
     return describe_snapshot(snapshot)
 
 
@@ -285,5 +356,27 @@ def describe_snapshot(snapshot: Snapshot) -> SnapshotOut:
         pairs=snapshot.pairs,
         identical_pairs=snapshot.identical_pairs,
         prompts=snapshot.prompts,
+        labelers=snapshot.labelers,
+        guidelines_versions=snapshot.guidelines_versions,
+        splits=_describe_splits(snapshot),
+        licence=snapshot.licence,
+        erased_rankings=snapshot.erased_rankings,
         created_at=snapshot.created_at,
     )
+
+
+def _describe_splits(snapshot: Snapshot) -> SplitsOut | None:
+    if snapshot.splits is None:
+        return None
+    splits = get_splits(snapshot)
+    parts = [
+        SplitPartOut(
+            name=part.name,
+            share=part.share,
+            groups=part.groups,
+            rankings=part.rankings,
+            pairs=part.pairs,
+        )
+        for part in splits.parts
+    ]
+    return SplitsOut(by=splits.by, seed=splits.seed, parts=parts)

@@ -109,7 +109,7 @@ def export_pair_file(
         elif get_snapshot(session, snapshot).project_id != project_id:
             raise NotFound(f"project {project!r} has no snapshot {snapshot}")
         else:
-            found = iter_frozen_pairs(session, snapshot)
+            found = iter_frozen_pairs(session, get_snapshot(session, snapshot))
         written = 0
         with out.open("wb") if out else nullcontext(sys.stdout.buffer) as target:
             for chunk in export_pairs(found, schema, layout):

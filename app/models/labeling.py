@@ -139,6 +139,12 @@ class Ranking(Base):
     """A revoked ranking is kept, shown as such, and gives no pairs."""
     revoked_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
     revoke_reason: Mapped[str] = mapped_column(Text, default="")
+    origin: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    """Of an imported ranking what its source said that has no place of its own here: `format`,
+    and such things as the source's ids, scores and version of guidelines."""
+    erased_at: Mapped[datetime | None]
+    """A tombstone: whose ranking it was and what it said are gone for good. It is kept, never
+    `current`, so that snapshots which froze it can say so."""
 
 
 class RankingEntry(Base):

@@ -120,6 +120,8 @@ class Prompt(Base):
     is_chat: Mapped[bool] = mapped_column(default=False)
     content_hash: Mapped[str] = mapped_column(String(64))
     external_id: Mapped[str | None] = mapped_column(String(300))
+    tags: Mapped[list[str]] = mapped_column(JsonColumn, default=list)
+    """What people filter by; each once, in the order given."""
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JsonColumn, default=dict)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 

@@ -11,7 +11,11 @@ from app.models.base import Base, Id, JsonColumn, new_id, utc_now
 
 
 class Snapshot(Base):
-    """A frozen set of rankings, and so of the pairs they expand to. Never changed."""
+    """A frozen set of rankings, and so of the pairs they expand to.
+
+    Never changed, but where a person's rankings had to be erased: `erased_rankings` counts them,
+    and the hash and the counts stay those of the day it was made.
+    """
 
     __tablename__ = "snapshot"
     __table_args__ = (Index(None, "project_id", "id"),)
@@ -28,6 +32,15 @@ class Snapshot(Base):
     identical_pairs: Mapped[int] = mapped_column(default=0)
     """Pairs of two identical texts, counted and left out."""
     simulated_rankings: Mapped[int] = mapped_column(default=0)
+    labelers: Mapped[int] = mapped_column(default=0)
+    guidelines_versions: Mapped[dict[str, int]] = mapped_column(JsonColumn, default=dict)
+    """How many of its rankings were made under each version of the guidelines."""
+    splits: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    """How it is parted for training and testing: see `app.preferences.splits`."""
+    licence: Mapped[str] = mapped_column(String(100), default="")
+    """An SPDX identifier or what the dataset card should say; empty where nobody said."""
+    erased_rankings: Mapped[int] = mapped_column(default=0)
+    """Rankings of it that are tombstones now."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by: Mapped[str | None] = mapped_column(ForeignKey("user.id"))
 

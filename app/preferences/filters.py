@@ -1,4 +1,4 @@
-"""Which rankings an export, a page or a snapshot is about."""
+"""Which rankings, and which of their pairs, an export, a page or a snapshot is about."""
 
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -7,12 +7,24 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
 from app.errors import Invalid
-from app.models import Completion, Ranking, RankingSource, SnapshotRanking, Task, User
+from app.models import (
+    Completion,
+    Prompt,
+    Ranking,
+    RankingEntry,
+    RankingSource,
+    SnapshotRanking,
+    Task,
+    User,
+)
+from app.preferences.task_agreement import select_agreed_tasks
+from app.projects.tags import has_metadata, has_tag, holds_text, parse_metadata_filter
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairFilters:
-    """Filters select whole rankings, so that the pairs of a ranking stay together.
+    """Filters select whole rankings, so that the pairs of a ranking stay together; the two of
+    length select among the pairs of those.
 
     Revoked and superseded rankings are never among them.
     """
@@ -30,6 +42,35 @@ class PairFilters:
     """Rankings of tasks that are `ordinary`, `calibration` or `gold` now."""
     created_after: datetime | None = None
     created_before: datetime | None = None
+    tag: str | None = None
+    """Rankings of prompts that carry this tag."""
+    metadata: str | None = None
+    """Rankings of prompts whose metadata has this value under this key, as `key=value`."""
+    flag: str | None = None
+    """Rankings in which some completion carries this flag."""
+    without_flag: str | None = None
+    """Rankings in which no completion carries this flag."""
+    min_agreement: float | None = None
+    """Rankings of tasks whose labelers agree on at least this share of completion pairs, 0 to 1.
+    Tasks that fewer than two labelers ranked have no agreement and are left out."""
+    max_agreement: float | None = None
+    """The same, at most."""
+    min_length_difference: int | None = None
+    """Pairs whose chosen text is at least so many characters longer than the rejected one;
+    negative where it is shorter."""
+    max_length_difference: int | None = None
+    """The same, at most: -1 leaves the pairs won by the shorter text."""
+
+    @property
+    def selects_pairs(self) -> bool:
+        """Whether some pairs of a ranking may be taken and others not."""
+        return self.min_length_difference is not None or self.max_length_difference is not None
+
+    def takes_pair(self, chosen: str, rejected: str) -> bool:
+        """Whether a pair of these two texts is one of those asked for."""
+        difference = len(chosen) - len(rejected)
+        least, most = self.min_length_difference, self.max_length_difference
+        return (least is None or difference >= least) and (most is None or difference <= most)
 
     def as_json(self) -> dict[str, Any]:
         """The filters that are set, as a snapshot stores them."""
@@ -78,8 +119,15 @@ def select_rankings(
     )
     if not include_revoked:
         rankings = rankings.where(Ranking.revoked_at.is_(None))
-    if filters.round_id is not None or filters.purpose is not None:
+    of_task = (filters.round_id, filters.purpose, filters.tag, filters.metadata)
+    if any(value is not None for value in of_task):
         rankings = rankings.join(Task, Task.id == Ranking.task_id)
+    if filters.tag is not None or filters.metadata is not None:
+        rankings = rankings.join(Prompt, Prompt.id == Task.prompt_id)
+    if filters.tag is not None:
+        rankings = rankings.where(has_tag(filters.tag))
+    if filters.metadata is not None:
+        rankings = rankings.where(has_metadata(*parse_metadata_filter(filters.metadata)))
     if filters.round_id is not None:
         rankings = rankings.where(Task.round_id == filters.round_id)
     if filters.purpose is not None:
@@ -103,7 +151,21 @@ def select_rankings(
         rankings = rankings.where(Ranking.created_at >= filters.created_after)
     if filters.created_before is not None:
         rankings = rankings.where(Ranking.created_at < filters.created_before)
+    if filters.flag is not None:
+        rankings = rankings.where(_carries(filters.flag))
+    if filters.without_flag is not None:
+        rankings = rankings.where(~_carries(filters.without_flag))
+    if filters.min_agreement is not None or filters.max_agreement is not None:
+        agreed = select_agreed_tasks(project_id, filters.min_agreement, filters.max_agreement)
+        rankings = rankings.where(Ranking.task_id.in_(agreed))
     return rankings
+
+
+def _carries(flag: str) -> ColumnElement[bool]:
+    """Whether some completion of the ranking carries the flag."""
+    return exists().where(
+        RankingEntry.ranking_id == Ranking.id, holds_text(RankingEntry.flags, flag)
+    )
 
 
 def select_frozen(snapshot_id: str) -> Select[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Task
+from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Snapshot, Task
 from app.preferences.filters import (
     PairFilters,
     select_frozen,
@@ -18,6 +18,7 @@ from app.preferences.filters import (
     simulated_condition,
 )
 from app.preferences.pairs import expand_ranking, pair_weight
+from app.preferences.splits import get_splits
 from app.projects.messages import Message
 
 CHUNK_RANKINGS = 200
@@ -31,6 +32,11 @@ class RankedPrompt:
     id: str
     messages: list[Message]
     is_chat: bool
+    content_hash: str
+    """The same for the same messages, in every project."""
+    external_id: str | None
+    tags: list[str]
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class RankedCompletion:
     text: str
     model: str | None
     """The registry's id, or the model's name as an import gave it."""
+    finish_reason: str | None = None
+    token_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,10 @@ class StoredRanking:
     active_ms: int | None
     guidelines_version: int
     created_at: datetime
+    origin: dict[str, Any] | None
+    """Of an imported one what its source said beside it."""
+    gold: dict[str, int] | None
+    """Of a gold task the known ranks by completion id."""
     prompt: RankedPrompt
     completions: list[RankedCompletion]
     ranks: list[int | None]
@@ -135,9 +147,23 @@ def _by_task(session: Session, rows: list[Any]) -> Iterator[list[StoredRanking]]
         yield list(of_task)
 
 
-def iter_frozen_rankings(session: Session, snapshot_id: str) -> Iterator[StoredRanking]:
-    """The rankings a snapshot holds, in their frozen order."""
-    yield from _iter_selected(session, select_frozen(snapshot_id))
+def iter_frozen_rankings(
+    session: Session, snapshot: Snapshot, *, split: str | None = None
+) -> Iterator[StoredRanking]:
+    """The rankings a snapshot, or one of its parts, holds, in their frozen order.
+
+    Raises:
+        Invalid: the snapshot has no such part.
+    """
+    rankings = _iter_selected(session, select_frozen(snapshot.id))
+    if split is None:
+        yield from rankings
+        return
+    splits = get_splits(snapshot)
+    splits.get_part(split)
+    for ranking in rankings:
+        if splits.part_of(ranking.prompt.content_hash, ranking.labeler) == split:
+            yield ranking
 
 
 def iter_pairs(
@@ -149,22 +175,30 @@ def iter_pairs(
 ) -> Iterator[Pair]:
     """The project's pairs, those of two identical texts only when asked for."""
     for ranking in iter_rankings(session, project_id, filters):
-        yield from ranking_pairs(ranking, include_identical=include_identical)
+        yield from ranking_pairs(ranking, filters, include_identical=include_identical)
 
 
-def iter_frozen_pairs(session: Session, snapshot_id: str) -> Iterator[Pair]:
-    """The pairs a snapshot holds: the same in the same order, always."""
-    for ranking in iter_frozen_rankings(session, snapshot_id):
-        yield from ranking_pairs(ranking)
+def iter_frozen_pairs(
+    session: Session, snapshot: Snapshot, *, split: str | None = None
+) -> Iterator[Pair]:
+    """The pairs a snapshot, or one of its parts, holds: the same in the same order, always."""
+    filters = PairFilters.from_json(snapshot.filters)
+    for ranking in iter_frozen_rankings(session, snapshot, split=split):
+        yield from ranking_pairs(ranking, filters)
 
 
-def ranking_pairs(ranking: StoredRanking, *, include_identical: bool = False) -> Iterator[Pair]:
-    """The pairs of one ranking, best first."""
+def ranking_pairs(
+    ranking: StoredRanking, filters: PairFilters | None = None, *, include_identical: bool = False
+) -> Iterator[Pair]:
+    """The pairs of one ranking, best first; of those, what the filters take."""
     completions, ranks = ranking.completions, ranking.ranks
+    selects = filters is not None and filters.selects_pairs
     weight = pair_weight(len(completions))
     for better, worse in expand_ranking(ranks):
         chosen, rejected = completions[better], completions[worse]
         if not include_identical and chosen.text == rejected.text:
+            continue
+        if selects and filters is not None and not filters.takes_pair(chosen.text, rejected.text):
             continue
         chosen_rank, rejected_rank = ranks[better], ranks[worse]
         assert chosen_rank is not None
@@ -238,8 +272,10 @@ def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
             Ranking.active_ms,
             Ranking.guidelines_version,
             Ranking.created_at,
+            Ranking.origin,
             _task.prompt_id,
             _task.purpose,
+            _task.gold_ranks,
             Round.number,
         )
         .join(Round, Round.id == _task.round_id)
@@ -249,11 +285,17 @@ def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
 def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
     """The chunk's rankings with their prompts, completions and ranks: one query for each kind."""
     prompts = {
-        row.id: RankedPrompt(row.id, row.messages, row.is_chat)
+        row.id: RankedPrompt(*row)
         for row in session.execute(
-            select(Prompt.id, Prompt.messages, Prompt.is_chat).where(
-                Prompt.id.in_({row.prompt_id for row in rows})
-            )
+            select(
+                Prompt.id,
+                Prompt.messages,
+                Prompt.is_chat,
+                Prompt.content_hash,
+                Prompt.external_id,
+                Prompt.tags,
+                Prompt.details,
+            ).where(Prompt.id.in_({row.prompt_id for row in rows}))
         )
     }
     completions: dict[str, list[RankedCompletion]] = defaultdict(list)
@@ -263,11 +305,13 @@ def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
             Completion.id,
             Completion.text,
             func.coalesce(Completion.model_id, Completion.model_label).label("model"),
+            Completion.finish_reason,
+            Completion.token_count,
         )
         .where(Completion.task_id.in_({row.task_id for row in rows}))
         .order_by(Completion.task_id, Completion.position)
     ):
-        completions[row.task_id].append(RankedCompletion(row.id, row.text, row.model))
+        completions[row.task_id].append(RankedCompletion(*row[1:]))
     entries: dict[tuple[str, str], Any] = {
         (row.ranking_id, row.completion_id): row
         for row in session.execute(
@@ -298,6 +342,8 @@ def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
             active_ms=row.active_ms,
             guidelines_version=row.guidelines_version,
             created_at=row.created_at,
+            origin=row.origin,
+            gold=row.gold_ranks,
             prompt=prompts[row.prompt_id],
             completions=ranked,
             ranks=[entry.rank if entry else None for entry in given],
@@ -310,15 +356,8 @@ def count_pairs(
     session: Session, project_id: str, filters: PairFilters | None = None
 ) -> PairCounts:
     """Count what `iter_pairs` would give, without reading a text out of the database."""
-    return _count_selected(session, select_rankings(project_id, filters or PairFilters()))
-
-
-def count_frozen(session: Session, snapshot_id: str) -> PairCounts:
-    """Count what a snapshot holds."""
-    return _count_selected(session, select_frozen(snapshot_id))
-
-
-def _count_selected(session: Session, selected: Select[str]) -> PairCounts:
+    filters = filters or PairFilters()
+    selected = select_rankings(project_id, filters)
     rankings = session.execute(
         selected.join(_task, _task.id == Ranking.task_id).with_only_columns(
             func.count(Ranking.id).label("rankings"),
@@ -333,11 +372,18 @@ def _count_selected(session: Session, selected: Select[str]) -> PairCounts:
     trim = func.trim if session.get_bind().dialect.name == "sqlite" else func.btrim
     same = chosen.text == rejected.text
     empty = and_(~same, (trim(chosen.text, blank) == "") | (trim(rejected.text, blank) == ""))
+    length = func.length(chosen.text) - func.length(rejected.text)
+    wanted = []
+    if filters.min_length_difference is not None:
+        wanted.append(length >= filters.min_length_difference)
+    if filters.max_length_difference is not None:
+        wanted.append(length <= filters.max_length_difference)
     pairs = session.execute(
         selected.join(better, better.ranking_id == Ranking.id)
         .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
         .join(chosen, chosen.id == better.completion_id)
         .join(rejected, rejected.id == worse.completion_id)
+        .where(*wanted)
         .with_only_columns(
             func.count().label("total"),
             func.count(case((same, 1))).label("identical"),

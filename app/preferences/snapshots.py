@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.db import Database
-from app.errors import Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.models import (
     Completion,
     Model,
@@ -24,18 +24,171 @@ from app.models import (
     Task,
     User,
 )
-from app.preferences.filters import PairFilters, select_rankings, simulated_condition
+from app.preferences.filters import PairFilters, simulated_condition
 from app.preferences.formats import (
     FORMAT_VERSION,
     PairFormat,
     PairSchema,
     export_pairs,
 )
-from app.preferences.queries import count_frozen, iter_frozen_pairs
+from app.preferences.queries import (
+    Pair,
+    StoredRanking,
+    iter_frozen_pairs,
+    iter_rankings,
+    ranking_pairs,
+)
+from app.preferences.splits import SplitBy, SplitPlan, Splits, cut
 from app.projects.messages import Message
 
 MAX_NAME_LENGTH = 200
+MAX_LICENCE_LENGTH = 100
 CHUNK_TASKS = 200
+CHUNK_RANKINGS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotDraft:
+    """What a snapshot would hold, measured in one consistent state of the database."""
+
+    project_id: str
+    filters: PairFilters
+    ranking_ids: list[str]
+    sha256: str
+    simulated_rankings: int
+    pairs: int
+    identical_pairs: int
+    prompts: int
+    labelers: int
+    guidelines_versions: dict[str, int]
+    splits: Splits | None
+
+
+def draft_snapshot(
+    session: Session,
+    project_id: str,
+    filters: PairFilters | None = None,
+    plan: SplitPlan | None = None,
+) -> SnapshotDraft:
+    """Read, count and hash what fits the filters; changes nothing.
+
+    The hash is of the pairs as plain JSONL in their frozen order: the same filters on the same
+    rankings give the same hash. Raises Invalid when there is no pair to freeze, or fewer prompts
+    than parts to split them into.
+    """
+    filters = filters or PairFilters()
+    if plan is not None:
+        plan.check()
+    tally = _Tally(filters, plan)
+    content = hashlib.sha256()
+    rankings = iter_rankings(session, project_id, filters)
+    for chunk in export_pairs(tally.pairs(rankings), PairSchema.PLAIN, PairFormat.JSONL):
+        content.update(chunk)
+    if not tally.pair_count:
+        raise Invalid(
+            "There is no pair to freeze: no ranking fits the filters, or all of them are ties.",
+            code="empty_snapshot",
+            fields={"filters": "filters that at least one ranking with a preference fits"},
+        )
+    return SnapshotDraft(
+        project_id=project_id,
+        filters=filters,
+        ranking_ids=tally.ranking_ids,
+        sha256=content.hexdigest(),
+        simulated_rankings=tally.simulated,
+        pairs=tally.pair_count,
+        identical_pairs=tally.identical,
+        prompts=len(tally.prompts),
+        labelers=len(tally.labelers),
+        guidelines_versions=dict(sorted(tally.versions.items())),
+        splits=cut(plan, tally.groups) if plan else None,
+    )
+
+
+class _Tally:
+    """Counts rankings while their pairs go by."""
+
+    def __init__(self, filters: PairFilters, plan: SplitPlan | None) -> None:
+        self.filters = filters
+        self.by_labeler = plan is not None and plan.by == SplitBy.LABELER
+        self.ranking_ids: list[str] = []
+        self.prompts: set[str] = set()
+        self.labelers: set[str] = set()
+        self.versions: dict[str, int] = {}
+        self.groups: dict[str, tuple[int, int]] = {}
+        self.simulated = self.pair_count = self.identical = 0
+
+    def pairs(self, rankings: Iterator[StoredRanking]) -> Iterator[Pair]:
+        for ranking in rankings:
+            found = list(ranking_pairs(ranking, self.filters, include_identical=True))
+            different = [pair for pair in found if pair.chosen.text != pair.rejected.text]
+            if self.filters.selects_pairs and not found:
+                continue
+            self._count(ranking, len(different), len(found) - len(different))
+            yield from different
+
+    def _count(self, ranking: StoredRanking, pairs: int, identical: int) -> None:
+        self.ranking_ids.append(ranking.id)
+        self.prompts.add(ranking.prompt.id)
+        self.labelers.add(ranking.labeler)
+        version = str(ranking.guidelines_version)
+        self.versions[version] = self.versions.get(version, 0) + 1
+        self.simulated += ranking.simulated
+        self.pair_count += pairs
+        self.identical += identical
+        group = ranking.labeler if self.by_labeler else ranking.prompt.content_hash
+        rankings_before, pairs_before = self.groups.get(group, (0, 0))
+        self.groups[group] = (rankings_before + 1, pairs_before + pairs)
+
+
+def store_snapshot(
+    session: Session,
+    user: User | None,
+    draft: SnapshotDraft,
+    *,
+    name: str = "",
+    licence: str = "",
+) -> Snapshot:
+    """Write the snapshot that was drafted; admins may call.
+
+    Rankings are never changed, so that what was measured before this transaction is what is
+    frozen. Conflict where one was erased or deleted in between.
+    """
+    snapshot = Snapshot(
+        project_id=draft.project_id,
+        name=checked_line(name, "name", MAX_NAME_LENGTH),
+        licence=checked_line(licence, "licence", MAX_LICENCE_LENGTH),
+        filters=draft.filters.as_json(),
+        sha256=draft.sha256,
+        rankings=len(draft.ranking_ids),
+        simulated_rankings=draft.simulated_rankings,
+        pairs=draft.pairs,
+        identical_pairs=draft.identical_pairs,
+        prompts=draft.prompts,
+        labelers=draft.labelers,
+        guidelines_versions=draft.guidelines_versions,
+        splits=draft.splits.as_json() if draft.splits else None,
+        created_by=user.id if user else None,
+    )
+    session.add(snapshot)
+    session.flush()
+    for start in range(0, len(draft.ranking_ids), CHUNK_RANKINGS):
+        ids = draft.ranking_ids[start : start + CHUNK_RANKINGS]
+        # Locked, so that nobody erases one of them before the snapshot says that it holds it.
+        alive = session.scalars(
+            select(Ranking.id)
+            .where(Ranking.id.in_(ids), Ranking.erased_at.is_(None))
+            .with_for_update(read=True)
+        ).all()
+        if len(alive) != len(ids):
+            raise Conflict(
+                "Some of these rankings were erased meanwhile. Freeze them again.",
+                code="rankings_erased",
+            )
+        rows = [{"snapshot_id": snapshot.id, "ranking_id": ranking_id} for ranking_id in ids]
+        session.connection().execute(insert(SnapshotRanking), rows)
+    record(session, user, "snapshot.create", "snapshot", snapshot.id, pairs=snapshot.pairs)
+    return snapshot
 
 
 def create_snapshot(
@@ -45,58 +198,40 @@ def create_snapshot(
     *,
     name: str = "",
     filters: PairFilters | None = None,
+    plan: SplitPlan | None = None,
+    licence: str = "",
 ) -> Snapshot:
-    """Freeze the rankings that fit the filters now; admins may call.
-
-    The hash is of the pairs as plain JSONL in their frozen order: the same filters on the same
-    rankings give the same hash. Raises Invalid when there is no pair to freeze.
-    """
-    filters = filters or PairFilters()
-    name = " ".join(name.split())
-    if len(name) > MAX_NAME_LENGTH or "\x00" in name:
-        raise Invalid("The name is too long.", fields={"name": "at most 200 characters"})
-    snapshot = Snapshot(
-        project_id=project_id,
-        name=name,
-        filters=filters.as_json(),
-        sha256="",
-        rankings=0,
-        pairs=0,
-        prompts=0,
-        created_by=user.id if user else None,
-    )
-    session.add(snapshot)
-    session.flush()
-    chosen = select_rankings(project_id, filters).with_only_columns(
-        literal(snapshot.id), Ranking.id
-    )
-    session.execute(
-        insert(SnapshotRanking).from_select(["snapshot_id", "ranking_id"], chosen),
-    )
-    counts = count_frozen(session, snapshot.id)
-    if not counts.pairs:
-        raise Invalid(
-            "There is no pair to freeze: no ranking fits the filters, or all of them are ties.",
-            code="empty_snapshot",
-            fields={"filters": "filters that at least one ranking with a preference fits"},
-        )
-    snapshot.rankings = counts.rankings
-    snapshot.simulated_rankings = counts.simulated_rankings
-    snapshot.prompts = counts.prompts
-    snapshot.pairs = counts.pairs
-    snapshot.identical_pairs = counts.identical
-    snapshot.sha256 = _content_hash(session, snapshot.id)
-    session.flush()
-    record(session, user, "snapshot.create", "snapshot", snapshot.id, pairs=snapshot.pairs)
-    return snapshot
+    """Draft and store a snapshot in the session's one transaction; admins may call."""
+    draft = draft_snapshot(session, project_id, filters, plan)
+    return store_snapshot(session, user, draft, name=name, licence=licence)
 
 
-def _content_hash(session: Session, snapshot_id: str) -> str:
-    content = hashlib.sha256()
-    pairs = iter_frozen_pairs(session, snapshot_id)
-    for chunk in export_pairs(pairs, PairSchema.PLAIN, PairFormat.JSONL):
-        content.update(chunk)
-    return content.hexdigest()
+def freeze(
+    database: Database,
+    user: User | None,
+    project_id: str,
+    *,
+    name: str = "",
+    filters: PairFilters | None = None,
+    plan: SplitPlan | None = None,
+    licence: str = "",
+) -> Snapshot:
+    """As `create_snapshot`, reading in one transaction and writing in another: however much there
+    is to hash, nobody waits for the writer meanwhile."""
+    checked_line(name, "name", MAX_NAME_LENGTH)
+    checked_line(licence, "licence", MAX_LICENCE_LENGTH)
+    with database.read() as session:
+        draft = draft_snapshot(session, project_id, filters, plan)
+    with database.write() as session:
+        return store_snapshot(session, user, draft, name=name, licence=licence)
+
+
+def checked_line(text: str, field: str, limit: int) -> str:
+    """The text on one line; Invalid where it is too long."""
+    line = " ".join(text.split())
+    if len(line) > limit or "\x00" in line:
+        raise Invalid(f"The {field} is too long.", fields={field: f"at most {limit} characters"})
+    return line
 
 
 def get_snapshot(session: Session, snapshot_id: str) -> Snapshot:
@@ -281,7 +416,7 @@ def snapshot_file(
     handle, partial = tempfile.mkstemp(dir=exports_dir, suffix=".partial")
     try:
         with os.fdopen(handle, "wb") as file, database.read() as session:
-            for chunk in export_pairs(iter_frozen_pairs(session, snapshot.id), schema, layout):
+            for chunk in export_pairs(iter_frozen_pairs(session, snapshot), schema, layout):
                 file.write(chunk)
         Path(partial).replace(path)
     finally:

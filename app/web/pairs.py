@@ -26,7 +26,7 @@ from app.preferences.queries import (
 from app.preferences.snapshots import (
     count_revoked,
     count_revoked_by_snapshot,
-    create_snapshot,
+    freeze,
     get_snapshot,
     list_snapshot_models,
     list_snapshots,
@@ -235,11 +235,9 @@ def create(
 ) -> Response:
     """Freeze the rankings that fit the filters and show the snapshot."""
     try:
-        with database.write() as session:
+        with database.read() as session:
             project = get_project(session, project_id, user)
-            snapshot = create_snapshot(
-                session, user, project.id, name=name, filters=posted.as_filters()
-            )
+        snapshot = freeze(database, user, project.id, name=name, filters=posted.as_filters())
     except AppError as error:
         if not error.fields:
             raise

@@ -35,7 +35,7 @@ def freeze(database: Database, project_id: str, **filters: object) -> Snapshot:
 
 def frozen_bytes(database: Database, snapshot: Snapshot) -> bytes:
     with database.read() as session:
-        pairs = iter_frozen_pairs(session, snapshot.id)
+        pairs = iter_frozen_pairs(session, snapshot)
         return b"".join(export_pairs(pairs, PairSchema.PLAIN, PairFormat.JSONL))
 
 
