@@ -295,8 +295,18 @@ def ranking_row(ranking: StoredRanking, flag_labels: Mapping[str, str] | None = 
         "purpose": ranking.purpose,
         "round": ranking.round_number,
         "prompt": prompt_value(_ordered(ranking.prompt.messages), ranking.prompt.is_chat),
+        "prompt_external_id": ranking.prompt.external_id,
+        "tags": ranking.prompt.tags,
+        "metadata": ranking.prompt.metadata,
         "completions": [
-            {"id": item.id, "text": item.text, "model": item.model} for item in ranking.completions
+            {
+                "id": item.id,
+                "text": item.text,
+                "model": item.model,
+                "finish_reason": item.finish_reason,
+                "token_count": item.token_count,
+            }
+            for item in ranking.completions
         ],
         "ranks": ranking.ranks,
         "labeler": ranking.labeler,
@@ -313,5 +323,7 @@ def ranking_row(ranking: StoredRanking, flag_labels: Mapping[str, str] | None = 
         "comment": ranking.comment,
         "active_ms": ranking.active_ms,
         "guidelines_version": ranking.guidelines_version,
+        "gold": [ranking.gold[item.id] for item in ranking.completions] if ranking.gold else None,
+        "origin": ranking.origin,
         "created_at": ranking.created_at,
     }
