@@ -19,6 +19,22 @@ def expand_ranking(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
     ]
 
 
+def collapse_pairs(pairs: Sequence[tuple[int, int]], completions: int) -> list[int]:
+    """The ranks of a strict ranking from its (chosen, rejected) pairs: undoes `expand_ranking`.
+
+    A completion is one rank below for every completion that was preferred to it.
+
+    Raises:
+        ValueError: the pairs are not those of one order of all `completions`.
+    """
+    ranks = [1] * completions
+    for _, rejected in pairs:
+        ranks[rejected] += 1
+    if sorted(expand_ranking(ranks)) != sorted(pairs) or len(set(ranks)) != completions:
+        raise ValueError("the pairs are not those of one strict ranking")
+    return ranks
+
+
 def pair_weight(completions: int) -> float:
     """1/C(N, 2): with it every ranking counts the same, whatever its number of completions.
 

@@ -300,10 +300,15 @@ class RankedTask:
     messages: list[Message]
     completions: list[str]
     rankings: list[FrozenRanking]
+    length_difference: tuple[int | None, int | None]
+    """Of the pairs only those whose chosen text is at least and at most so many characters
+    longer were frozen."""
 
 
-def iter_ranked_tasks(session: Session, snapshot_id: str) -> Iterator[RankedTask]:
+def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTask]:
     """The snapshot's tasks with their rankings, in order of task, a few hundred at a time."""
+    filters = PairFilters.from_json(snapshot.filters)
+    length_difference = (filters.min_length_difference, filters.max_length_difference)
     tasks = (
         select(Task.id, Task.prompt_id, Prompt.messages)
         .join(Prompt, Prompt.id == Task.prompt_id)
@@ -311,7 +316,7 @@ def iter_ranked_tasks(session: Session, snapshot_id: str) -> Iterator[RankedTask
             Task.id.in_(
                 select(Ranking.task_id)
                 .join(SnapshotRanking, SnapshotRanking.ranking_id == Ranking.id)
-                .where(SnapshotRanking.snapshot_id == snapshot_id)
+                .where(SnapshotRanking.snapshot_id == snapshot.id)
             )
         )
         .order_by(Task.id)
@@ -321,7 +326,7 @@ def iter_ranked_tasks(session: Session, snapshot_id: str) -> Iterator[RankedTask
     while rows := session.execute(tasks.where(Task.id > last)).all():
         task_ids = [row.id for row in rows]
         positions, texts = _completions(session, task_ids)
-        rankings = _frozen_rankings(session, snapshot_id, positions, texts)
+        rankings = _frozen_rankings(session, snapshot.id, positions, texts)
         for row in rows:
             yield RankedTask(
                 task_id=row.id,
@@ -329,6 +334,7 @@ def iter_ranked_tasks(session: Session, snapshot_id: str) -> Iterator[RankedTask
                 messages=row.messages,
                 completions=texts[row.id],
                 rankings=rankings[row.id],
+                length_difference=length_difference,
             )
         last = task_ids[-1]
 

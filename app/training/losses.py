@@ -26,12 +26,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def preference_matrix(
-    rankings: Sequence[Sequence[int | None]], completions: Sequence[str] | None = None
+    rankings: Sequence[Sequence[int | None]],
+    completions: Sequence[str] | None = None,
+    length_difference: Sequence[int | None] = (None, None),
 ) -> Tensor:
     """Which completion each ranking puts before which: [R, K, K] bool, (r, i, j) for i before j.
 
     Equal ranks are ties and give no pair, and so does a completion without a rank. Where
-    `completions` are given, two identical texts give no pair either: nobody can prefer one.
+    `completions` are given, two identical texts give no pair either: nobody can prefer one; and
+    of `length_difference` (least, most), only pairs count whose preferred text is so many
+    characters longer than the other one.
 
     Raises:
         ValueError: rankings of different lengths.
@@ -47,6 +51,13 @@ def preference_matrix(
     if completions is not None:
         different = torch.tensor([[a != b for b in completions] for a in completions])
         preferred &= different
+        least, most = length_difference
+        lengths = torch.tensor([len(text) for text in completions])
+        longer = lengths[:, None] - lengths[None, :]
+        if least is not None:
+            preferred &= longer >= least
+        if most is not None:
+            preferred &= longer <= most
     return preferred
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from app.training.losses import preference_matrix
 from app.training.report import TrainingError
 from app.training.seeds import permutation
@@ -14,6 +16,8 @@ class RankedTask:
 
     `rankings` holds one list of K ranks per labeler: 1 is best, equal ranks are ties, None is
     unranked. `weights` has one entry per ranking; None means they all count the same.
+    `length_difference` (least, most) leaves only the pairs whose preferred text is so many
+    characters longer than the other one; None for no bound.
     """
 
     prompt_id: str
@@ -21,10 +25,15 @@ class RankedTask:
     completions: list[str]
     rankings: list[list[int | None]]
     weights: list[float] | None = None
+    length_difference: Sequence[int | None] = (None, None)
+
+    def preferences(self) -> Tensor:
+        """The `preference_matrix` of its pairs, [R, K, K] bool."""
+        return preference_matrix(self.rankings, self.completions, self.length_difference)
 
     def pair_count(self) -> int:
         """How many preferred-first pairs all rankings together give."""
-        return int(preference_matrix(self.rankings, self.completions).sum())
+        return int(self.preferences().sum())
 
 
 def split_tasks(

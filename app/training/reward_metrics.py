@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.training.losses import preference_matrix
 from app.training.ranked_task import RankedTask
 
 CALIBRATION_BINS = 5
@@ -38,7 +37,7 @@ def evaluate_rewards(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> 
     """
     margins, longer, prompts = [], [], []
     for task, scores in zip(tasks, rewards, strict=True):
-        pairs = preference_matrix(task.rankings, task.completions).nonzero()
+        pairs = task.preferences().nonzero()
         chosen, rejected = pairs[:, 1], pairs[:, 2]
         lengths = torch.tensor([float(len(text)) for text in task.completions])
         margins.append(scores[chosen] - scores[rejected])
@@ -74,7 +73,7 @@ def human_agreement(tasks: Sequence[RankedTask]) -> float | None:
     """
     same = total = 0
     for task in tasks:
-        preferred = preference_matrix(task.rankings, task.completions)
+        preferred = task.preferences()
         for a, b in combinations(preferred, 2):
             same += int((a & b).sum())
             total += int((a & (b | b.T)).sum())

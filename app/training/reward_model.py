@@ -24,7 +24,7 @@ from app.inference.formatting import EncodedPair, encode_pair, length_batches, p
 from app.inference.loading import best_device
 from app.training.checkpoint import Checkpoints, save_folder
 from app.training.configs import RewardModelConfig
-from app.training.losses import pairwise_ranking_loss, preference_matrix
+from app.training.losses import pairwise_ranking_loss
 from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import Report, TrainingError
 from app.training.reward_metrics import evaluate_rewards
@@ -266,7 +266,7 @@ def _accumulate_gradients(
         losses = []
         for index, task_scores in zip(group, scores, strict=True):
             task = tasks[index]
-            preferred = preference_matrix(task.rankings, task.completions)
+            preferred = task.preferences()
             weights = None if task.weights is None else torch.tensor(task.weights)
             losses.append(pairwise_ranking_loss(task_scores, preferred, weights))
             margins = (task_scores[:, None] - task_scores[None, :]).detach().expand_as(preferred)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.preferences.pairs import expand_ranking, pair_weight
+from app.preferences.pairs import collapse_pairs, expand_ranking, pair_weight
 
 RANKS = st.lists(st.none() | st.integers(1, 9), min_size=0, max_size=9)
 
@@ -52,3 +52,16 @@ def test_only_the_order_of_ranks_counts(ranks: list[int | None]) -> None:
 
 def test_weights_of_a_strict_ranking_add_up_to_one() -> None:
     assert pair_weight(4) * len(expand_ranking([3, 1, 4, 2])) == pytest.approx(1)
+
+
+@given(st.integers(2, 9).flatmap(lambda count: st.permutations(range(1, count + 1))))
+def test_collapsing_what_was_expanded_gives_the_strict_ranking_back(ranks: list[int]) -> None:
+    pairs = expand_ranking(ranks)
+    assert collapse_pairs(pairs, len(ranks)) == ranks
+    assert expand_ranking(collapse_pairs(pairs[::-1], len(ranks))) == pairs
+
+
+@pytest.mark.parametrize("pairs", [[(0, 1), (1, 2), (2, 0)], [(0, 1)], []])
+def test_pairs_of_no_strict_ranking_cannot_be_collapsed(pairs: list[tuple[int, int]]) -> None:
+    with pytest.raises(ValueError, match="one strict ranking"):
+        collapse_pairs(pairs, 3)

@@ -129,7 +129,7 @@ def test_training_reads_each_task_once_with_every_ranking(
     snapshot = freeze(database, project_id)
     load_rankings(database, project_id, [ranking(labeler="eve", ranks=[3, 2, 1])])
     with database.read() as session:
-        first, second = iter_ranked_tasks(session, snapshot.id)
+        first, second = iter_ranked_tasks(session, snapshot)
     assert first.messages == [{"role": "user", "content": "Why?"}]
     assert first.completions == ["a", "b", "c"]
     assert [(r.labeler, r.simulated, r.ranks) for r in first.rankings] == [

@@ -15,6 +15,15 @@ from app.training.losses import (
 from .conftest import ORACLES, require
 
 
+def test_only_pairs_of_the_lengths_asked_for_count() -> None:
+    texts = ["a", "longer", "mid"]
+    every = preference_matrix([[1, 2, 3]], texts)[0].nonzero().tolist()
+    assert every == [[0, 1], [0, 2], [1, 2]]
+    shorter_won = preference_matrix([[1, 2, 3]], texts, (None, -1))[0].nonzero().tolist()
+    assert shorter_won == [[0, 1], [0, 2]]
+    assert preference_matrix([[1, 2, 3]], texts, (-2, 3))[0].nonzero().tolist() == [[0, 2], [1, 2]]
+
+
 def test_the_ranking_loss_and_its_gradient_equal_open_assistants():
     cases = json.loads(require(ORACLES / "reward_model_loss.json").read_text())["cases"]
     for case in cases:

@@ -82,13 +82,15 @@ def export_inputs(
         job.config = {**job.config, "snapshot_id": snapshot.id}
         config = replace(config, snapshot_id=snapshot.id)
     assert config.snapshot_id is not None, "it was frozen just now"
+    frozen = session.get_one(Snapshot, config.snapshot_id)
     with (run_dir / TASKS_FILE).open("w", encoding="utf-8") as file:
-        for task in iter_ranked_tasks(session, config.snapshot_id):
+        for task in iter_ranked_tasks(session, frozen):
             line = {
                 "prompt_id": task.prompt_id,
                 "messages": task.messages,
                 "completions": task.completions,
                 "rankings": [ranking.ranks for ranking in task.rankings],
+                "length_difference": task.length_difference,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     backbone = model_files(settings, get_model(session, config.backbone))
