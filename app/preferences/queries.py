@@ -358,14 +358,6 @@ def count_pairs(
     """Count what `iter_pairs` would give, without reading a text out of the database."""
     filters = filters or PairFilters()
     selected = select_rankings(project_id, filters)
-    rankings = session.execute(
-        selected.join(_task, _task.id == Ranking.task_id).with_only_columns(
-            func.count(Ranking.id).label("rankings"),
-            func.count(case((simulated_condition(), 1))).label("simulated"),
-            func.count(_task.prompt_id.distinct()).label("prompts"),
-            func.count(Ranking.labeler.distinct()).label("labelers"),
-        )
-    ).one()
     better, worse = aliased(RankingEntry), aliased(RankingEntry)
     chosen, rejected = aliased(Completion), aliased(Completion)
     blank = " \t\r\n"
@@ -373,21 +365,31 @@ def count_pairs(
     same = chosen.text == rejected.text
     empty = and_(~same, (trim(chosen.text, blank) == "") | (trim(rejected.text, blank) == ""))
     length = func.length(chosen.text) - func.length(rejected.text)
-    wanted = []
-    if filters.min_length_difference is not None:
-        wanted.append(length >= filters.min_length_difference)
-    if filters.max_length_difference is not None:
-        wanted.append(length <= filters.max_length_difference)
-    pairs = session.execute(
+    least, most = filters.min_length_difference, filters.max_length_difference
+    of_pairs = (
         selected.join(better, better.ranking_id == Ranking.id)
         .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
         .join(chosen, chosen.id == better.completion_id)
         .join(rejected, rejected.id == worse.completion_id)
-        .where(*wanted)
-        .with_only_columns(
+        .where(*[length >= least] if least is not None else [])
+        .where(*[length <= most] if most is not None else [])
+    )
+    pairs = session.execute(
+        of_pairs.with_only_columns(
             func.count().label("total"),
             func.count(case((same, 1))).label("identical"),
             func.count(case((empty, 1))).label("empty"),
+        )
+    ).one()
+    # Where some pairs of a ranking are wanted and others not, a ranking without any is not meant.
+    counted = of_pairs if filters.selects_pairs else selected
+    is_simulated = case((simulated_condition(), Ranking.id))
+    rankings = session.execute(
+        counted.join(_task, _task.id == Ranking.task_id).with_only_columns(
+            func.count(Ranking.id.distinct()).label("rankings"),
+            func.count(is_simulated.distinct()).label("simulated"),
+            func.count(_task.prompt_id.distinct()).label("prompts"),
+            func.count(Ranking.labeler.distinct()).label("labelers"),
         )
     ).one()
     return PairCounts(

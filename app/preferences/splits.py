@@ -140,7 +140,7 @@ def cut(plan: SplitPlan, groups: Mapping[str, tuple[int, int]]) -> Splits:
     """
     if len(groups) < len(plan.shares):
         noun = "labeler" if plan.by == SplitBy.LABELER else "prompt"
-        raise _invalid(f"there are {len(groups)} {noun}s for {len(plan.shares)} parts")
+        raise _invalid(f"{len(plan.shares)} parts need as many {noun}s; found {len(groups)}")
     ordered = sorted((split_key(plan.seed, name), counts) for name, counts in groups.items())
     names = list(plan.shares)
     parts: list[SplitPart] = []
