@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -53,6 +54,27 @@ class ParsedRanking:
     simulated: bool
     comment: str
     active_ms: int | None
+    prompt_external_id: str | None = None
+    tags: list[str] = field(default_factory=list)
+    """Of the prompt."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Of the prompt."""
+    finish_reasons: list[str | None] = field(default_factory=list)
+    """One for each completion; empty where none is known."""
+    token_counts: list[int | None] = field(default_factory=list)
+    """One for each completion; empty where none is known."""
+    created_at: datetime | None = None
+    """None for the moment of the import."""
+    shown: list[int] = field(default_factory=list)
+    """The places of the completions in the order they were shown; empty where it is not known."""
+    guidelines_version: int | None = None
+    """None for the project's present one."""
+    is_repeat: bool = False
+    """The source says that its labeler had ranked the task before."""
+    purpose: str | None = None
+    gold: list[int] | None = None
+    """The known ranks, one for each completion."""
+    origin: dict[str, Any] | None = None
 
     @property
     def order(self) -> list[int]:

@@ -64,6 +64,8 @@ class ImportReport:
     duplicates: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
     rejected_total: int = 0
+    format: str | None = None
+    """Of rankings: the name of the format they were read as."""
 
     def reject(self, line: RejectedLine) -> None:
         """Count a bad line, and list it while there is room."""
