@@ -174,6 +174,9 @@ class PromptOut(BaseModel):
     external_id: str | None = Field(
         description="The id it was imported with.", examples=["seed_task_0"]
     )
+    tags: list[str] = Field(
+        description="What people filter by; each once.", examples=[["physics", "short"]]
+    )
     metadata: dict[str, Any] = Field(
         description="What else it was imported with.", examples=[{"topic": "physics"}]
     )
@@ -192,7 +195,8 @@ PROMPTS_BODY = {
         "required": True,
         "description": "A JSON list; or one prompt a line (JSONL), a row (CSV, Parquet), or a line "
         "of plain text. The prompt is in `messages`, `text`, `prompt`, `instruction` (with "
-        "`input`) or `turns`; `external_id` or `id` is kept, every other column becomes metadata.",
+        "`input`) or `turns`; `external_id` or `id` and `tags` (a list, or texts with commas between) are "
+        "kept, every other column becomes metadata.",
         "content": {
             "application/json": {
                 "schema": {
@@ -208,6 +212,7 @@ PROMPTS_BODY = {
                                 {"role": "system", "content": "Be brief."},
                                 {"role": "user", "content": "Why is the sky blue?"},
                             ],
+                            "tags": ["short"],
                             "metadata": {"topic": "physics"},
                         },
                     ]
@@ -331,11 +336,28 @@ def list_project_prompts(
     query: Annotated[
         str, Query(max_length=200, description="Words the prompt must hold.", examples=["sky"])
     ] = "",
+    tag: Annotated[
+        str, Query(max_length=100, description="A tag it must carry.", examples=["short"])
+    ] = "",
+    metadata: Annotated[
+        str,
+        Query(
+            max_length=500,
+            description="A value its metadata must have, as `key=value`.",
+            examples=["topic=physics"],
+        ),
+    ] = "",
 ) -> PromptList:
-    """The project's prompts in the order they came."""
+    """The project's prompts in the order they came, those that all filters let pass."""
     project = get_project(session, project_id, user)
     prompts = list_prompts(
-        session, project.id, query=query.strip(), after_id=cursor or None, limit=limit + 1
+        session,
+        project.id,
+        query=query.strip(),
+        tag=tag.strip(),
+        metadata=metadata.strip(),
+        after_id=cursor or None,
+        limit=limit + 1,
     )
     return PromptList(
         items=[describe_prompt(prompt) for prompt in prompts[:limit]],
@@ -371,6 +393,7 @@ def describe_prompt(prompt: Prompt) -> PromptOut:
         text=None if prompt.is_chat else prompt.messages[0]["content"],
         messages=prompt.messages,
         external_id=prompt.external_id,
+        tags=prompt.tags,
         metadata=prompt.details,
         created_at=prompt.created_at,
     )

@@ -1,16 +1,9 @@
-"""Prompts: stored once by content, and imported from what people have.
+"""Prompts: stored once by content, imported from what people have, and found again."""
 
-A row is recognised by its columns, in this order: `messages` (chat), `text`, `prompt` (text or
-messages), `instruction` (with `input`, or the `input` of the first of `instances`), `turns` (the
-first turn). `external_id` or else `id` becomes the external id; every other column is kept as
-metadata.
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import orjson
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -18,13 +11,15 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Invalid
 from app.models import Project, Prompt, new_ids, utc_now
-from app.projects.messages import (
-    Message,
-    check_messages,
-    check_prompt,
-    check_text,
-    messages_hash,
-    plain_messages,
+from app.projects.messages import Message, messages_hash
+from app.projects.prompt_mapping import (
+    ParsedPrompt as ParsedPrompt,
+)
+from app.projects.prompt_mapping import (
+    PromptMapping,
+    column_check,
+    guess_mapping,
+    parse_prompt,
 )
 from app.projects.reading import (
     ImportFormat,
@@ -32,118 +27,15 @@ from app.projects.reading import (
     RejectedLine,
     RowError,
     SourceRow,
-    contains_nul,
     content_type_format,
 )
 from app.projects.rows import iter_rows
+from app.projects.tags import has_metadata, has_tag, parse_metadata_filter
 
-PROMPT_COLUMNS = ("messages", "text", "prompt", "instruction", "turns")
-MAX_EXTERNAL_ID_LENGTH = 300
 BATCH_ROWS = 1000
 BATCH_BYTES = 8_000_000
-
-
-@dataclass(frozen=True)
-class ParsedPrompt:
-    """A row understood: what will be stored."""
-
-    messages: list[Message]
-    is_chat: bool
-    external_id: str | None
-    details: dict[str, Any]
-
-    @property
-    def content_hash(self) -> str:
-        """What makes it the same prompt as another."""
-        return messages_hash(self.messages)
-
-
-def parse_prompt(values: dict[str, Any]) -> ParsedPrompt:
-    """Understand one row; RowError says why it cannot be taken."""
-    rest = {key: value for key, value in values.items() if value is not None}
-    empty = [name for name in PROMPT_COLUMNS if name in values]
-    if empty and not any(name in rest for name in PROMPT_COLUMNS):
-        raise RowError(f"{empty[0]} is empty")
-    messages, is_chat = _take_messages(rest)
-    if contains_nul(rest):
-        raise RowError("a NUL character")
-    external_id = _take_external_id(rest)
-    metadata = _json_value(rest.pop("metadata", {}))
-    if not isinstance(metadata, dict):
-        raise RowError("metadata must be an object")
-    return ParsedPrompt(messages, is_chat, external_id, {**rest, **metadata})
-
-
-def _take_messages(rest: dict[str, Any]) -> tuple[list[Message], bool]:
-    column = next((name for name in PROMPT_COLUMNS if name in rest), None)
-    if column is None:
-        raise RowError(
-            f"no prompt: found {', '.join(sorted(rest)) or 'nothing'}; "
-            f"accepted: {', '.join(PROMPT_COLUMNS)}"
-        )
-    value = rest.pop(column)
-    if column == "messages":
-        return check_messages(_json_value(value)), True
-    if column == "turns":
-        turns = _json_value(value)
-        if not isinstance(turns, list) or not turns:
-            raise RowError("turns must be a list of texts")
-        if len(turns) > 1:
-            rest["turns"] = turns
-        return plain_messages(check_text(turns[0], "the first of turns")), False
-    if column == "instruction":
-        instruction = check_text(value, "instruction")
-        given = _instruction_input(rest)
-        return plain_messages(f"{instruction}\n\n{given}" if given else instruction), False
-    if column == "prompt":
-        return check_prompt(value)
-    return plain_messages(check_text(value, column)), False
-
-
-def _instruction_input(rest: dict[str, Any]) -> str:
-    """What the instruction speaks about: without it the prompt would ask about nothing."""
-    given = rest.get("input")
-    instances = rest.get("instances")
-    if isinstance(given, str):
-        del rest["input"]
-    elif isinstance(instances, list) and instances and isinstance(instances[0], dict):
-        given = instances[0].get("input")
-    text = given.strip() if isinstance(given, str) else ""
-    return "" if "\x00" in text else text
-
-
-def _take_external_id(rest: dict[str, Any]) -> str | None:
-    for name in ("external_id", "id"):
-        value = rest.get(name)
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            text = str(value)
-            if len(text) > MAX_EXTERNAL_ID_LENGTH:
-                raise RowError(f"{name} is longer than {MAX_EXTERNAL_ID_LENGTH} characters")
-            del rest[name]
-            return text or None
-    return None
-
-
-def _json_value(value: object) -> object:
-    """A cell of a CSV file that holds JSON, as what it holds."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            decoded: object = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
-        return decoded
-    return value
-
-
-def check_prompt_columns(columns: list[str]) -> None:
-    """Refuse a table without any column that could be the prompt."""
-    if not set(columns) & set(PROMPT_COLUMNS):
-        raise Invalid(
-            f"No column holds the prompt. Found: {', '.join(columns) or 'none'}. "
-            f"Accepted: {', '.join(PROMPT_COLUMNS)}.",
-            code="unknown_columns",
-            fields={"columns": f"one of {', '.join(PROMPT_COLUMNS)}"},
-        )
+PREVIEW_ROWS = 100
+PREVIEW_BYTES = 4_000_000
 
 
 def add_prompt(
@@ -153,9 +45,10 @@ def add_prompt(
     is_chat: bool = False,
     external_id: str | None = None,
     metadata: dict[str, Any] | None = None,
+    tags: list[str] | None = None,
 ) -> Prompt | None:
     """Store a checked prompt; None when the project has one of the same content."""
-    parsed = ParsedPrompt(messages, is_chat, external_id, metadata or {})
+    parsed = ParsedPrompt(messages, is_chat, external_id, metadata or {}, tags or [])
     ids = store_prompts(session, project.id, [parsed])
     return session.get(Prompt, ids[0]) if ids else None
 
@@ -193,6 +86,7 @@ def store_prompts(session: Session, project_id: str, prompts: list[ParsedPrompt]
             "is_chat": prompt.is_chat,
             "content_hash": prompt.content_hash,
             "external_id": prompt.external_id,
+            "tags": prompt.tags,
             "details": prompt.details,
             "created_at": moment,
         }
@@ -214,13 +108,17 @@ def import_prompts(
     chunks: BinaryIO | Iterable[bytes],
     content_type: str | ImportFormat,
     *,
+    mapping: PromptMapping | None = None,
     max_line_bytes: int = 10_000_000,
+    on_batch: Callable[[ImportReport], None] | None = None,
 ) -> ImportReport:
     """Store every good prompt of the source once, in transactions of a thousand rows.
 
-    Killed in the middle and run again it completes the import: what is there already counts as
-    duplicate. Invalid where the file as a whole cannot be prompts; single bad lines are in the
-    report with their reason.
+    Without a mapping each row is recognised by its own columns. `on_batch` is called after every
+    committed batch with the report so far; what it raises ends the import there. Killed in the
+    middle and run again it completes the import: what is there already counts as duplicate.
+    Invalid where the file as a whole cannot be prompts; single bad lines are in the report with
+    their reason.
     """
     layout = (
         content_type
@@ -231,20 +129,22 @@ def import_prompts(
         chunks,
         layout,
         max_line_bytes=max_line_bytes,
-        check_columns=check_prompt_columns,
+        check_columns=column_check(mapping),
         list_key="prompts",
     )
     report = ImportReport()
-    for batch in _batches(rows, report):
+    for batch in _batches(rows, mapping, report):
         with database.write() as session:
             created = len(store_prompts(session, project_id, batch))
         report.created += created
         report.duplicates += len(batch) - created
+        if on_batch is not None:
+            on_batch(report)
     return report
 
 
 def _batches(
-    rows: Iterator[SourceRow | RejectedLine], report: ImportReport
+    rows: Iterator[SourceRow | RejectedLine], mapping: PromptMapping | None, report: ImportReport
 ) -> Iterator[list[ParsedPrompt]]:
     batch: list[ParsedPrompt] = []
     size = 0
@@ -253,7 +153,7 @@ def _batches(
             report.reject(row)
             continue
         try:
-            batch.append(parse_prompt(row.values))
+            batch.append(parse_prompt(row.values, mapping))
         except RowError as error:
             report.reject(RejectedLine(row.line, str(error)))
             continue
@@ -263,6 +163,130 @@ def _batches(
             batch, size = [], 0
     if batch:
         yield batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewedPrompt:
+    """One of the first rows, as it would be stored."""
+
+    line: int
+    prompt: ParsedPrompt
+    same_as: int | None
+    """The line that has the same content, where one came before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsPreview:
+    """What the first rows of a source hold, before anything is stored."""
+
+    columns: list[str]
+    """In the order in which they appear."""
+    rows: list[SourceRow]
+    mapping: PromptMapping | None
+    """As given, or as the columns tell; None where no column is a known one."""
+    prompts: list[PreviewedPrompt]
+    rejected: list[RejectedLine]
+    is_all: bool
+    """Whether the source has no more rows than these."""
+
+
+def preview_prompts(
+    source: BinaryIO,
+    layout: ImportFormat,
+    mapping: PromptMapping | None = None,
+    limit: int = PREVIEW_ROWS,
+    *,
+    max_line_bytes: int = 10_000_000,
+) -> PromptsPreview:
+    """Read the first rows of a file at its beginning, whatever their columns.
+
+    Invalid where the file as a whole cannot be read.
+    """
+    rows, rejected, is_all = _first_rows(source, layout, limit, max_line_bytes)
+    merged: dict[str, Any] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            if merged.get(name) is None:
+                merged[name] = value
+    chosen = mapping or guess_mapping(merged)
+    prompts: list[PreviewedPrompt] = []
+    seen: dict[str, int] = {}
+    for row in rows if chosen else []:
+        try:
+            prompt = parse_prompt(row.values, mapping)
+        except RowError as error:
+            rejected.append(RejectedLine(row.line, str(error)))
+            continue
+        same_as = seen.setdefault(prompt.content_hash, row.line)
+        prompts.append(
+            PreviewedPrompt(
+                line=row.line, prompt=prompt, same_as=None if same_as == row.line else same_as
+            )
+        )
+    return PromptsPreview(
+        columns=list(merged),
+        rows=rows,
+        mapping=chosen,
+        prompts=prompts,
+        rejected=sorted(rejected),
+        is_all=is_all,
+    )
+
+
+def _first_rows(
+    source: BinaryIO, layout: ImportFormat, limit: int, max_line_bytes: int
+) -> tuple[list[SourceRow], list[RejectedLine], bool]:
+    """Rows up to a number and a size, those that are none, and whether that was all."""
+    for accepts in (_has_known_column, _has_columns, _has_column):
+        source.seek(0)
+        rows: list[SourceRow] = []
+        rejected: list[RejectedLine] = []
+        size = 0
+        try:
+            for row in iter_rows(
+                source,
+                layout,
+                max_line_bytes=max_line_bytes,
+                check_columns=accepts,
+                list_key="prompts",
+            ):
+                if len(rows) + len(rejected) >= limit or size > PREVIEW_BYTES:
+                    return rows, rejected, False
+                if isinstance(row, RejectedLine):
+                    rejected.append(row)
+                else:
+                    rows.append(row)
+                    size += row.size_bytes
+        except Invalid as error:
+            if error.code == "unknown_columns" and accepts is not _has_column:
+                continue
+            raise
+        break
+    return rows, rejected, True
+
+
+def _has_known_column(columns: list[str]) -> None:
+    column_check(None)(columns)
+
+
+def _has_columns(columns: list[str]) -> None:
+    """Read with the right delimiter a header falls into several columns."""
+    if len(columns) == 1:
+        raise Invalid("The file has no columns.", code="unknown_columns")
+
+
+def _has_column(columns: list[str]) -> None:
+    if not any(columns):
+        raise Invalid("The file is empty.", code="empty_file", fields={"file": "rows"})
+
+
+def find_stored(session: Session, project_id: str, prompts: Iterable[ParsedPrompt]) -> set[str]:
+    """The content hashes of those prompts that the project has already."""
+    hashes = {prompt.content_hash for prompt in prompts}
+    stored = select(Prompt.content_hash).where(
+        Prompt.project_id == project_id, Prompt.content_hash.in_(hashes)
+    )
+    return set(session.scalars(stored)) if hashes else set()
 
 
 def _matches(session: Session, query: str) -> ColumnElement[bool]:
@@ -279,27 +303,58 @@ def _matches(session: Session, query: str) -> ColumnElement[bool]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptFilters:
+    """Which prompts of a project; what is left empty lets every one pass."""
+
+    query: str = ""
+    """Words that a message holds."""
+    tag: str = ""
+    metadata: str = ""
+    """A value under a key, as `key=value`."""
+
+    def conditions(self, session: Session) -> list[ColumnElement[bool]]:
+        """The filters as conditions; Invalid names one that cannot be meant."""
+        found: list[ColumnElement[bool]] = []
+        if self.query:
+            found.append(_matches(session, self.query))
+        if self.tag:
+            found.append(has_tag(self.tag))
+        if self.metadata:
+            found.append(has_metadata(*parse_metadata_filter(self.metadata)))
+        return found
+
+
 def list_prompts(
     session: Session,
     project_id: str,
     *,
     query: str = "",
+    tag: str = "",
+    metadata: str = "",
     after_id: str | None = None,
     offset: int = 0,
     limit: int = 50,
 ) -> list[Prompt]:
-    """The project's prompts in the order they came, those whose text holds `query`."""
-    prompts = select(Prompt).where(Prompt.project_id == project_id).order_by(Prompt.id)
-    if query:
-        prompts = prompts.where(_matches(session, query))
+    """The project's prompts in the order they came: those whose text holds `query`, that carry the
+    tag, and whose metadata has `key=value`."""
+    filters = PromptFilters(query=query, tag=tag, metadata=metadata)
+    prompts = (
+        select(Prompt)
+        .where(Prompt.project_id == project_id, *filters.conditions(session))
+        .order_by(Prompt.id)
+    )
     if after_id is not None:
         prompts = prompts.where(Prompt.id > after_id)
     return list(session.scalars(prompts.offset(offset).limit(limit)))
 
 
-def count_prompts(session: Session, project_id: str, *, query: str = "") -> int:
+def count_prompts(
+    session: Session, project_id: str, *, query: str = "", tag: str = "", metadata: str = ""
+) -> int:
     """How many prompts `list_prompts` would give without a limit."""
-    counted = select(func.count(Prompt.id)).where(Prompt.project_id == project_id)
-    if query:
-        counted = counted.where(_matches(session, query))
+    filters = PromptFilters(query=query, tag=tag, metadata=metadata)
+    counted = select(func.count(Prompt.id)).where(
+        Prompt.project_id == project_id, *filters.conditions(session)
+    )
     return session.scalar(counted) or 0

@@ -11,7 +11,8 @@ from starlette.datastructures import FormData, UploadFile
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher
 from app.errors import AppError, Invalid, TooLarge
 from app.models import User
-from app.projects.prompts import PROMPT_COLUMNS, count_prompts, import_prompts, list_prompts
+from app.projects.prompt_mapping import PROMPT_COLUMNS
+from app.projects.prompts import count_prompts, import_prompts, list_prompts
 from app.projects.reading import SUFFIXES, ImportFormat, ImportReport, file_name_format
 from app.projects.service import get_project, refuse_archived
 from app.web.templating import render
