@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         """Where jobs have their run directories."""
         return self.data_dir.absolute() / "runs"
 
+    @property
+    def uploads_dir(self) -> Path:
+        """Where uploaded files wait between being looked at and being imported."""
+        return self.data_dir.absolute() / "uploads"
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; keyword arguments win over it."""

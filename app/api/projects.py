@@ -195,8 +195,8 @@ PROMPTS_BODY = {
         "required": True,
         "description": "A JSON list; or one prompt a line (JSONL), a row (CSV, Parquet), or a line "
         "of plain text. The prompt is in `messages`, `text`, `prompt`, `instruction` (with "
-        "`input`) or `turns`; `external_id` or `id` and `tags` (a list, or texts with commas between) are "
-        "kept, every other column becomes metadata.",
+        "`input`) or `turns`; `external_id` or `id` and `tags` (a list, or texts with commas "
+        "between them) are kept, every other column becomes metadata.",
         "content": {
             "application/json": {
                 "schema": {
