@@ -15,6 +15,7 @@ from app.api import pairs as api_pairs
 from app.api import projects as api_projects
 from app.api import rankings as api_rankings
 from app.api import rounds as api_rounds
+from app.api.document import DocumentedApp
 from app.db import Database
 from app.dependencies import end_transactions
 from app.settings import Settings, load_settings
@@ -93,8 +94,9 @@ WEB_CONNECTIONS = 20
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on its database; nothing is read from the environment but here."""
     settings = settings or load_settings()
-    app = FastAPI(title="Podium", version="0.1.0", docs_url=None, redoc_url=None)
+    app = DocumentedApp(title="Podium", version="0.1.0", docs_url=None, redoc_url=None)
     app.state.settings = settings
+    app.state.api_routers = API_ROUTERS
     app.state.database = Database(settings.resolved_database_url, pool_size=WEB_CONNECTIONS)
     app.state.sign_in_throttle = SignInThrottle()
     install_error_handlers(app)

@@ -27,9 +27,6 @@ EXAMPLE_LINE = (
     '"agreement": 1.0}\n'
 )
 ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "`unauthenticated`: no valid token."},
-    403: {"description": "`forbidden`: the role does not allow it."},
-    404: {"description": "`not_found`: there is no such project, or it is not yours to see."},
     422: {"description": "`invalid`: a filter that is not understood, or a round elsewhere."},
 }
 CONSENSUS_STREAM: dict[int | str, dict[str, Any]] = {

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy.orm import Session
 
+from app.api.problems import problems
 from app.dependencies import AppSettings, Labeler, ReadSession, WriteSession, as_labeler
 from app.errors import Conflict
 from app.labeling.flags import FLAGS
@@ -25,10 +26,11 @@ from app.models import Assignment, Ranking, User
 router = APIRouter(tags=["labeling"])
 
 COMPLETION_ID = "5f0c2b9e6f6f4a0e8d5a1f3f7e0b9c1d"
-NOT_YOURS: dict[int | str, dict[str, Any]] = {404: {"description": "Not an assignment of yours."}}
-LEASE_LOST: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`lease_lost`: others ranked it since, or you ranked or skipped it."}
+OTHER_ID = "6a1d3cae7f7f4b1f9e6b2a4a8f1cad2e"
+NOT_YOURS: dict[int | str, dict[str, Any]] = {
+    404: {"description": "`not_found`: that is not an assignment of yours."}
 }
+LEASE_LOST = problems("lease_lost")
 
 # The values are checked by the labeling service, which names every field that does not fit the
 # task as `ranks.<completion id>`; the schemas here are for the reader of the OpenAPI page.
@@ -79,7 +81,8 @@ class AssignmentOut(BaseModel):
     id: str = Field(description="Id of the assignment.")
     task_id: str = Field(description="Id of the task.")
     prompt: str | list[Message] = Field(
-        description="The prompt: text, or the messages of a conversation."
+        description="The prompt: text, or the messages of a conversation.",
+        examples=["Why is the sky blue?"],
     )
     completions: list[CompletionOut] = Field(
         description="The completions in the order they are shown, shuffled for this assignment."
@@ -96,7 +99,7 @@ class RankingIn(BaseModel):
 
     ranks: Ranks = Field(
         description="Rank of every completion by its id: 1 is best, equal ranks are ties.",
-        examples=[{COMPLETION_ID: 1}],
+        examples=[{COMPLETION_ID: 1, OTHER_ID: 2}],
     )
     ratings: Ratings = Field(
         default_factory=dict,
@@ -109,7 +112,11 @@ class RankingIn(BaseModel):
         "`GET /projects/{id}` lists; without: " + ", ".join(f"`{flag}`" for flag in FLAGS),
         examples=[{COMPLETION_ID: ["wrong_facts"]}],
     )
-    comment: str = Field(default="", description="Optional remark, at most 10,000 characters.")
+    comment: str = Field(
+        default="",
+        description="Optional remark, at most 10,000 characters.",
+        examples=["The second is right but long."],
+    )
     active_ms: int | None = Field(
         default=None,
         strict=True,
@@ -126,7 +133,8 @@ class RankingOut(BaseModel):
     task_id: str = Field(description="Id of the task.")
     revision: int = Field(description="1, and one more after each edit.", examples=[1])
     ranks: dict[str, int] = Field(
-        description="Ranks by completion id, dense: 1, 1, 3 is stored as 1, 1, 2."
+        description="Ranks by completion id, dense: 1, 1, 3 is stored as 1, 1, 2.",
+        examples=[{COMPLETION_ID: 1, OTHER_ID: 2}],
     )
     created_at: datetime = Field(description="When it was stored, RFC 3339 UTC.")
 
@@ -158,7 +166,7 @@ class AssignmentState(BaseModel):
     response_model=AssignmentOut,
     responses={
         204: {"description": "Nothing is waiting for you in this project."},
-        409: {"description": "`labeler_paused`: an admin paused your work here; it says why."},
+        **problems("labeler_paused"),
     },
 )
 async def lease(project_id: str, request: Request) -> Response:
@@ -190,7 +198,7 @@ def show(assignment_id: str, session: ReadSession, user: Labeler) -> AssignmentO
     "/assignments/{assignment_id}/ranking",
     summary="Rank a task",
     response_model=RankingOut,
-    responses={**NOT_YOURS, **LEASE_LOST},
+    responses={**NOT_YOURS, **LEASE_LOST, **problems("invalid", "invalid_ranking")},
 )
 async def rank(assignment_id: str, body: RankingIn, request: Request) -> Response:
     """Submit the ranking of a leased task, or edit the one submitted before.

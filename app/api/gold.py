@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.api.paging import Cursor, Limit
+from app.api.problems import problems
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.labeling.gold import clear_gold, list_check_tasks, set_gold
 from app.models import Task, TaskPurpose
@@ -14,9 +15,8 @@ from app.projects.service import get_project
 router = APIRouter(tags=["rounds"])
 
 COMPLETION_ID = "5f0c2b9e6f6f4a0e8d5a1f3f7e0b9c1d"
-NOT_READY: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`task_not_ready`: its completions are not all there."}
-}
+OTHER_ID = "6a1d3cae7f7f4b1f9e6b2a4a8f1cad2e"
+NOT_READY = problems("task_not_ready", "invalid", "invalid_ranking")
 
 
 class GoldIn(BaseModel):
@@ -32,34 +32,37 @@ class GoldIn(BaseModel):
     ] = Field(
         description="Rank of every completion by its id: 1 is best, equal ranks are ties; at least "
         "two different ones.",
-        examples=[{COMPLETION_ID: 1}],
+        examples=[{COMPLETION_ID: 1, OTHER_ID: 2}],
     )
 
 
 class CheckTaskOut(BaseModel):
     """A task that every labeler is given."""
 
-    id: str
-    round_id: str
+    id: str = Field(description="Id of the task.")
+    round_id: str = Field(description="Id of its round.")
     purpose: str = Field(
         description="`gold` or `calibration`; `ordinary` once it is neither.", examples=["gold"]
     )
     gold_ranks: dict[str, int] | None = Field(
-        description="Of a gold task the right rank of each completion, without gaps."
+        description="Of a gold task the right rank of each completion, without gaps.",
+        examples=[{COMPLETION_ID: 1, OTHER_ID: 2}],
     )
     state: str = Field(
         description="`complete` when it has the rankings its round wants; it is handed out "
         "nevertheless.",
         examples=["open"],
     )
-    rankings_wanted: int
-    rankings_got: int = Field(description="How many people ranked it.")
+    rankings_wanted: int = Field(
+        description="How many people its round wants to rank it.", examples=[1]
+    )
+    rankings_got: int = Field(description="How many people ranked it.", examples=[3])
 
 
 class CheckTaskList(BaseModel):
     """Gold and calibration tasks, in the order of their making."""
 
-    items: list[CheckTaskOut]
+    items: list[CheckTaskOut] = Field(description="The tasks of this page.")
     next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
 
 
@@ -81,7 +84,12 @@ def list_all(
     session: ReadSession,
     user: Admin,
     purpose: Annotated[
-        str | None, Query(pattern="^(gold|calibration)$", description="Only these.")
+        str | None,
+        Query(
+            pattern="^(gold|calibration)$",
+            description="Only `gold`, or only `calibration` tasks.",
+            examples=["gold"],
+        ),
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -14,6 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.accounts.audit import record
 from app.api.paging import Cursor, Limit
+from app.api.problems import problems
 from app.db import Database
 from app.dependencies import Admin, AppDatabase, ReadSession, WriteSession
 from app.jobs import feed, service
@@ -28,7 +29,44 @@ LONGEST_STREAM_SECONDS = 600.0
 """A reader connects again after this long, and shows again that it may."""
 
 JOB_ID = "0198f2c4a1b27c0d9e8f7a6b5c4d3e2f"
-NO_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}}
+
+EXAMPLE_EVENT = (
+    'id: 17-204\nevent: note\ndata: {"at": "2026-11-20T09:30:00Z", "text": "Resumed."}\n\n'
+)
+EVENTS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "items": {
+            "type": "array",
+            "description": "What happened, the oldest first; what else an event has depends on its "
+            "kind.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "integer", "description": "Its position.", "examples": [17]},
+                    "kind": {
+                        "type": "string",
+                        "description": "`state`, `samples` or `note`.",
+                        "examples": ["note"],
+                    },
+                    "at": {
+                        "type": "string",
+                        "format": "date-time",
+                        "description": "When it happened, RFC 3339 in UTC.",
+                        "examples": ["2026-11-20T09:30:00Z"],
+                    },
+                },
+                "required": ["id", "kind", "at"],
+            },
+        },
+        "next_cursor": {
+            "type": ["string", "null"],
+            "description": "The `after` of the next page; null at the end.",
+            "examples": [None],
+        },
+    },
+    "required": ["items", "next_cursor"],
+}
 
 
 class KindOut(BaseModel):
@@ -36,15 +74,21 @@ class KindOut(BaseModel):
 
     name: str = Field(description="What `kind` of a new job takes.", examples=["reward_model"])
     title: str = Field(description="The name people read.", examples=["Reward model"])
-    description: str = Field(description="What comes out, in a sentence.")
-    config_schema: dict[str, Any] = Field(description="JSON Schema of `config`.")
+    description: str = Field(
+        description="What comes out, in a sentence.",
+        examples=["A reward model that scores completions, trained on pairs."],
+    )
+    config_schema: dict[str, Any] = Field(
+        description="JSON Schema of `config`, with every field's default, limits and meaning.",
+        examples=[{"type": "object", "properties": {"epochs": {"type": "integer"}}}],
+    )
 
 
 class KindList(BaseModel):
     """Every kind."""
 
-    items: list[KindOut]
-    next_cursor: None = None
+    items: list[KindOut] = Field(description="The kinds.")
+    next_cursor: None = Field(default=None, description="Always null: there is one page.")
 
 
 class JobIn(BaseModel):
@@ -73,10 +117,17 @@ class JobOut(BaseModel):
     attempt: int = Field(description="1, and one more for each resume.", examples=[1])
     progress: float = Field(description="Share done, 0 to 1.", examples=[0.4])
     stage: str = Field(description="What it is doing now.", examples=["Iteration 8: sampling"])
-    eta_seconds: float | None = Field(description="Seconds left, where that can be told.")
-    reason: str | None = Field(description="Why it failed, in one line.")
-    config: dict[str, Any] = Field(description="The whole config, defaults filled in.")
-    outputs: dict[str, Any] = Field(description="What came out, such as `model_id`.")
+    eta_seconds: float | None = Field(
+        description="Seconds left, where that can be told.", examples=[95.0]
+    )
+    reason: str | None = Field(description="Why it failed, in one line.", examples=[None])
+    config: dict[str, Any] = Field(
+        description="The whole config, defaults filled in.",
+        examples=[{"backbone": "minilm-l6", "epochs": 1}],
+    )
+    outputs: dict[str, Any] = Field(
+        description="What came out, such as `model_id`.", examples=[{"model_id": "reward-model-1"}]
+    )
     cancel_requested_at: datetime | None = Field(description="When it was asked to stop.")
     created_at: datetime = Field(description="When it was queued.")
     created_by: str | None = Field(description="Id of the person who started it.")
@@ -88,7 +139,7 @@ class JobOut(BaseModel):
 class JobList(BaseModel):
     """Jobs, newest first."""
 
-    items: list[JobOut]
+    items: list[JobOut] = Field(description="The jobs of this page.")
     next_cursor: str | None = Field(description="Give this as `cursor` for the next page.")
 
 
@@ -105,11 +156,11 @@ class SeriesOut(BaseModel):
 class SeriesList(BaseModel):
     """Every metric of a job, by name."""
 
-    items: list[SeriesOut]
-    next_cursor: None = None
+    items: list[SeriesOut] = Field(description="The series.")
+    next_cursor: None = Field(default=None, description="Always null: there is one page.")
 
 
-@router.get("/job-kinds")
+@router.get("/job-kinds", summary="List kinds of jobs")
 def list_kinds(_user: Admin) -> KindList:
     """Every kind of job with the JSON Schema of its config."""
     return KindList(
@@ -128,7 +179,17 @@ def list_kinds(_user: Admin) -> KindList:
 @router.post(
     "/jobs",
     status_code=201,
-    responses={422: {"description": "`fields` names what is unknown, missing or out of range."}},
+    summary="Start a job",
+    responses=problems(
+        "project_not_found",
+        "round_closed",
+        "round_generating",
+        "invalid",
+        "invalid_config",
+        "no_pairs",
+        "no_prompts",
+        "model_files_missing",
+    ),
 )
 def create_job(body: JobIn, session: WriteSession, user: Admin, response: Response) -> JobOut:
     """Queue a job. What could not succeed is refused here, with the reason."""
@@ -140,13 +201,15 @@ def create_job(body: JobIn, session: WriteSession, user: Admin, response: Respon
     return JobOut.model_validate(job)
 
 
-@router.get("/jobs")
+@router.get("/jobs", summary="List jobs")
 def list_jobs(
     session: ReadSession,
     _user: Admin,
-    project_id: str | None = None,
-    kind: str | None = None,
-    state: JobState | None = None,
+    project_id: Annotated[str | None, Query(description="Jobs of this project.")] = None,
+    kind: Annotated[
+        str | None, Query(description="Jobs of this kind.", examples=["reward_model"])
+    ] = None,
+    state: Annotated[JobState | None, Query(description="Jobs in this state now.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobList:
@@ -157,19 +220,21 @@ def list_jobs(
     return JobList(items=[JobOut.model_validate(job) for job in jobs], next_cursor=next_cursor)
 
 
-@router.get("/jobs/{job_id}", responses=NO_JOB)
+@router.get("/jobs/{job_id}", summary="Look at a job")
 def get_job(job_id: str, session: ReadSession, _user: Admin) -> JobOut:
     """One job as it is now."""
     return JobOut.model_validate(service.get_job(session, job_id))
 
 
-@router.get("/jobs/{job_id}/metrics", responses=NO_JOB)
+@router.get("/jobs/{job_id}/metrics", summary="Read what a job measured")
 def get_metrics(
     job_id: str,
     session: ReadSession,
     _user: Admin,
-    name: Annotated[str | None, Query(description="Only this series.")] = None,
-    max_points: Annotated[int, Query(ge=2, le=100_000)] = 2000,
+    name: Annotated[str | None, Query(description="Only this series.", examples=["loss"])] = None,
+    max_points: Annotated[
+        int, Query(ge=2, le=100_000, description="Points of a series at most.", examples=[500])
+    ] = 2000,
 ) -> SeriesList:
     """Everything the job measured, as series. Long ones are thinned evenly to `max_points`."""
     service.get_job(session, job_id)
@@ -179,8 +244,8 @@ def get_metrics(
 
 @router.get(
     "/jobs/{job_id}/events",
+    summary="Follow a job",
     responses={
-        **NO_JOB,
         200: {
             "description": (
                 "Server-sent events when asked for with `Accept: text/event-stream`: `job` (the "
@@ -188,7 +253,10 @@ def get_metrics(
                 "`state`, `samples`, `note`, and `end` when the job is over. Otherwise a list of "
                 "events."
             ),
-            "content": {"text/event-stream": {}, "application/json": {}},
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE_EVENT},
+                "application/json": {"schema": EVENTS_SCHEMA},
+            },
         },
     },
     response_class=Response,
@@ -199,9 +267,17 @@ def stream_events(
     session: ReadSession,
     database: AppDatabase,
     _user: Admin,
-    after: Annotated[str | None, Query(description="Only what came after this position.")] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 200,
+    after: Annotated[
+        str | None, Query(description="Only what came after this position.", examples=["17"])
+    ] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            description="The position of a stream that broke off, which browsers send themselves.",
+            examples=["17-204"],
+        ),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many events at most.")] = 200,
 ) -> Response:
     """What happens in a job, as it happens, or as a list of what happened so far."""
     service.get_job(session, job_id)
@@ -286,10 +362,7 @@ def describe_job(job: Job) -> dict[str, Any]:
     }
 
 
-@router.post(
-    "/jobs/{job_id}/cancel",
-    responses={**NO_JOB, 409: {"description": "`job_ended`: it ended already."}},
-)
+@router.post("/jobs/{job_id}/cancel", summary="Ask a job to stop", responses=problems("job_ended"))
 def cancel_job(job_id: str, session: WriteSession, user: Admin) -> JobOut:
     """Ask a job to stop. A waiting one is cancelled at once, a running one within seconds; it
     keeps its checkpoint."""
@@ -299,8 +372,7 @@ def cancel_job(job_id: str, session: WriteSession, user: Admin) -> JobOut:
 
 
 @router.post(
-    "/jobs/{job_id}/resume",
-    responses={**NO_JOB, 409: {"description": "`job_not_resumable`: it did not fail or stop."}},
+    "/jobs/{job_id}/resume", summary="Resume a job", responses=problems("job_not_resumable")
 )
 def resume_job(job_id: str, session: WriteSession, user: Admin) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""

@@ -1,7 +1,7 @@
 """A project's labelers over REST: how each works, pausing them, revoking their rankings."""
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.agreement import EstimateOut
 from app.api.paging import page_of
 from app.api.pair_filters import FiltersIn, checked_filters
+from app.api.problems import problems
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.labeling.pauses import pause_labeler, resume_labeler
 from app.labeling.people import get_account, get_project_labeler, list_project_labelers
@@ -17,17 +18,8 @@ from app.projects.service import get_project
 
 router = APIRouter(tags=["labelers"])
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    403: {"description": "`forbidden`: only an admin may."},
-    404: {
-        "description": "`not_found`: no such project, or `labeler_not_found`: nobody by this name "
-        "has worked in it."
-    },
-    422: {
-        "description": "`invalid`: no reason, or `labeler_without_account`: imports alone name "
-        "the labeler, so there is nobody to pause."
-    },
-}
+ERRORS = problems("labeler_not_found", "invalid")
+ACCOUNT_ERRORS = problems("labeler_not_found", "invalid", "labeler_without_account")
 
 
 class LabelersQuery(FiltersIn):
@@ -142,9 +134,13 @@ class RevokedOut(BaseModel):
     reopened_tasks: int = Field(
         description="Complete tasks that want a ranking again.", examples=[97]
     )
-    snapshots: list[str] = Field(description="Ids of the snapshots that hold some of them.")
+    snapshots: list[str] = Field(
+        description="Ids of the snapshots that hold some of them.",
+        examples=[["019a0c25f1e14b23e6f708192a3b4c5d"]],
+    )
     models: list[str] = Field(
-        description="Ids of the models trained on one of those, or made from such a model."
+        description="Ids of the models trained on one of those, or made from such a model.",
+        examples=[["reward-model-1"]],
     )
 
 
@@ -160,7 +156,10 @@ class PausedOut(BaseModel):
 
     labeler: str = Field(description="Who.", examples=["lena"])
     paused: bool = Field(description="True: they get no tasks.", examples=[True])
-    reason: str | None = Field(description="What they read; null for one who may go on.")
+    reason: str | None = Field(
+        description="What they read; null for one who may go on.",
+        examples=["Let us go through the guidelines together first."],
+    )
 
 
 @router.get("/projects/{project_id}/labelers", summary="List labelers with their figures")
@@ -220,7 +219,9 @@ def restore(project_id: str, session: WriteSession, user: Admin, body: LabelerIn
     return RestoredOut(labeler=body.labeler, rankings=count)
 
 
-@router.post("/projects/{project_id}/labelers/pause", summary="Pause a labeler", responses=ERRORS)
+@router.post(
+    "/projects/{project_id}/labelers/pause", summary="Pause a labeler", responses=ACCOUNT_ERRORS
+)
 def pause(project_id: str, session: WriteSession, user: Admin, body: LabelerReasonIn) -> PausedOut:
     """Give the labeler no more tasks of the project; pausing again changes the reason."""
     project = get_project(session, project_id, user)
@@ -230,7 +231,9 @@ def pause(project_id: str, session: WriteSession, user: Admin, body: LabelerReas
 
 
 @router.post(
-    "/projects/{project_id}/labelers/resume", summary="Let a labeler go on", responses=ERRORS
+    "/projects/{project_id}/labelers/resume",
+    summary="Let a labeler go on",
+    responses=ACCOUNT_ERRORS,
 )
 def resume(project_id: str, session: WriteSession, user: Admin, body: LabelerIn) -> PausedOut:
     """Give a paused labeler tasks again; for one who is not paused nothing changes."""

@@ -27,9 +27,13 @@ class RevisionOut(BaseModel):
     ranks: dict[str, int | None] = Field(
         description="Ranks by completion id, dense.", examples=[{COMPLETION_ID: 1}]
     )
-    comment: str = Field(description="Your remark.")
-    active_ms: int | None = Field(description="Time spent on it, in milliseconds.")
-    guidelines_version: int = Field(description="The version of the guidelines that you read.")
+    comment: str = Field(description="Your remark.", examples=["The second is right but long."])
+    active_ms: int | None = Field(
+        description="Time spent on it, in milliseconds.", examples=[42_000]
+    )
+    guidelines_version: int = Field(
+        description="The version of the guidelines that you read.", examples=[1]
+    )
     created_at: datetime = Field(description="When it was stored, RFC 3339 UTC.")
 
 
@@ -38,9 +42,11 @@ class OwnRankingOut(RevisionOut):
 
     assignment_id: str = Field(description="Your assignment, by which you can edit it.")
     project_id: str = Field(description="Id of the project.")
-    project: str = Field(description="Name of the project.")
+    project: str = Field(description="Name of the project.", examples=["Short answers"])
     task_id: str = Field(description="Id of the task.")
-    excerpt: str = Field(description="The beginning of what was asked.")
+    excerpt: str = Field(
+        description="The beginning of what was asked.", examples=["Why is the sky blue?"]
+    )
     revoked_at: datetime | None = Field(
         description="When an admin revoked it; null while it counts."
     )

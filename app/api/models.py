@@ -1,12 +1,13 @@
 """The registry over REST: list, register, look at lineage, and try models out."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.paging import Cursor, Limit, page_of
+from app.api.problems import problems
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher, WriteSession
 from app.errors import Invalid
 from app.generation.client import Sampling
@@ -20,75 +21,108 @@ from app.registry.service import get_model, list_models
 
 router = APIRouter(tags=["models"])
 
-UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: {"description": "`inference_unavailable`: the inference process is not running."}
-}
+ASKED = problems(
+    "invalid",
+    "wrong_model_kind",
+    "refused_by_model",
+    "inference_unavailable",
+    "model_files_missing",
+    "unavailable",
+)
 
 
 class ModelOut(BaseModel):
     """An entry of the registry."""
 
     id: str = Field(description="Readable, never changed.", examples=["smollm2-135m-instruct"])
-    name: str
+    name: str = Field(description="Its name for people.", examples=["SmolLM2 135M Instruct"])
     kind: str = Field(description="`policy`, `reward_model` or `encoder`.", examples=["policy"])
     source: str = Field(
         description="`starter`, `job`, `folder`, `hub` or `endpoint`.", examples=["starter"]
     )
     location: str = Field(
-        description="Folder (relative to the data directory where inside it), hub id or base URL."
+        description="Folder (relative to the data directory where inside it), hub id or base URL.",
+        examples=["starters/smollm2-135m-instruct"],
     )
-    served_name: str | None = Field(description="The model's name at its endpoint.")
-    description: str
-    project_id: str | None
-    parent_id: str | None = Field(description="What it started from.")
-    reward_model_id: str | None = Field(description="What it was tuned against.")
+    served_name: str | None = Field(
+        description="The model's name at its endpoint; null of others.", examples=[None]
+    )
+    description: str = Field(
+        description="What people should know of it.", examples=["A small chat model."]
+    )
+    project_id: str | None = Field(description="The project it was made in; null: every project's.")
+    parent_id: str | None = Field(
+        description="What it started from.", examples=["smollm2-135m-instruct"]
+    )
+    reward_model_id: str | None = Field(
+        description="What it was tuned against.", examples=["reward-model-1"]
+    )
     snapshot_id: str | None = Field(description="The frozen pairs behind it.")
     job_id: str | None = Field(description="The job that made it.")
     simulated_labels: bool = Field(
         description="Whether any ranking behind it, at any depth, is of a simulated labeler."
     )
-    size_bytes: int | None = Field(description="Bytes of its files, where known.")
-    parameters: int | None
-    sha256: str | None = Field(description="SHA-256 of its weights, where known.")
-    metrics: dict[str, Any] = Field(
-        description="A reward model's figures on held-out prompts; a policy's before and after."
+    size_bytes: int | None = Field(
+        description="Bytes of its files, where known.", examples=[269_060_552]
     )
-    created_at: datetime
-    archived_at: datetime | None
+    parameters: int | None = Field(
+        description="How many parameters it has, where known.", examples=[134_515_008]
+    )
+    sha256: str | None = Field(
+        description="SHA-256 of its weights, where known.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    metrics: dict[str, Any] = Field(
+        description="A reward model's figures on held-out prompts; a policy's before and after.",
+        examples=[{"accuracy": 0.71}],
+    )
+    created_at: datetime = Field(description="When it was registered, RFC 3339 in UTC.")
+    archived_at: datetime | None = Field(description="When it was archived, or null.")
 
 
 class ModelList(BaseModel):
     """Models, the newest first."""
 
-    items: list[ModelOut]
-    next_cursor: str | None = None
+    items: list[ModelOut] = Field(description="The models of this page.")
+    next_cursor: str | None = Field(
+        default=None, description="The `cursor` of the next page; null at the end."
+    )
 
 
 class AncestorOut(BaseModel):
     """A model with what it was made from, all the way up."""
 
-    id: str
-    kind: str
-    simulated_labels: bool
-    snapshot_id: str | None
-    job_id: str | None
-    parent: "AncestorOut | None"
-    reward_model: "AncestorOut | None"
+    id: str = Field(description="Id of the model.", examples=["smollm2-135m-instruct"])
+    kind: str = Field(description="`policy`, `reward_model` or `encoder`.", examples=["policy"])
+    simulated_labels: bool = Field(
+        description="Whether a simulated labeler made any ranking behind it."
+    )
+    snapshot_id: str | None = Field(description="The frozen pairs it was trained on.")
+    job_id: str | None = Field(description="The job that made it.")
+    parent: "AncestorOut | None" = Field(description="What it started from.", examples=[None])
+    reward_model: "AncestorOut | None" = Field(
+        description="What it was tuned against.", examples=[None]
+    )
 
 
 class LineageOut(BaseModel):
     """What a model was made from, and what used it."""
 
-    ancestry: AncestorOut
-    children: list[str] = Field(description="Models that started from it.")
-    tuned: list[str] = Field(description="Policies tuned against it.")
-    rounds: list[str] = Field(description="Rounds it wrote completions for.")
+    ancestry: AncestorOut = Field(description="The model with what it was made from.")
+    children: list[str] = Field(
+        description="Ids of the models that started from it.", examples=[["ppo-policy-1"]]
+    )
+    tuned: list[str] = Field(description="Ids of the policies tuned against it.", examples=[[]])
+    rounds: list[str] = Field(
+        description="Ids of the rounds it wrote completions for.",
+        examples=[["019a0c2044b14d6fa1b2c3d4e5f60718"]],
+    )
 
 
 class ModelWithLineage(ModelOut):
     """A model with its lineage."""
 
-    lineage: LineageOut
+    lineage: LineageOut = Field(description="What it was made from, and what used it.")
 
 
 class ModelIn(BaseModel):
@@ -105,11 +139,24 @@ class ModelIn(BaseModel):
         examples=["/srv/models/my-policy"],
     )
     kind: ModelKind = Field(description="What it is used as.", examples=["policy"])
-    name: str = Field(default="", max_length=200, description="Its id is made from this.")
-    served_name: str | None = Field(
-        default=None, max_length=300, description="The model's name at its endpoint."
+    name: str = Field(
+        default="",
+        max_length=200,
+        description="Its name for people, of which its id is made; empty: made of the location.",
+        examples=["My policy"],
     )
-    description: str = Field(default="", max_length=2000)
+    served_name: str | None = Field(
+        default=None,
+        max_length=300,
+        description="The model's name at its endpoint, where that serves several.",
+        examples=[None],
+    )
+    description: str = Field(
+        default="",
+        max_length=2000,
+        description="What people should know of it.",
+        examples=["Tuned on our own transcripts."],
+    )
 
 
 class ScoreIn(BaseModel):
@@ -121,22 +168,27 @@ class ScoreIn(BaseModel):
         description="Text, or messages with role and content.", examples=["Name a colour."]
     )
     completions: list[str] = Field(
-        min_length=1, max_length=asking.MOST_SCORED, examples=[["Blue.", "Ten."]]
+        min_length=1,
+        max_length=asking.MOST_SCORED,
+        description="The completions, each scored on its own.",
+        examples=[["Blue.", "Ten."]],
     )
 
 
 class ClassValuesOut(BaseModel):
     """One number for each class; positive is the preferred one."""
 
-    negative: float
-    positive: float
+    negative: float = Field(description="Of the class of what is not preferred.", examples=[0.2])
+    positive: float = Field(description="Of the class of what is preferred.", examples=[0.8])
 
 
 class ScoreOut(BaseModel):
     """One entry for each completion in each list."""
 
-    rewards: list[float] = Field(description="Higher is better; 0 is the training average.")
-    logits: list[ClassValuesOut]
+    rewards: list[float] = Field(
+        description="Higher is better; 0 is the training average.", examples=[[1.3, -0.4]]
+    )
+    logits: list[ClassValuesOut] = Field(description="What the model computes for each class.")
     probabilities: list[ClassValuesOut] = Field(description="The softmax of the logits.")
 
 
@@ -145,10 +197,26 @@ class GenerateSampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    temperature: float = Field(default=0.8, ge=0, le=2)
-    top_p: float = Field(default=0.95, ge=0.01, le=1)
-    max_new_tokens: int = Field(default=48, ge=1, le=4096)
-    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    temperature: float = Field(
+        default=0.8, ge=0, le=2, description="0 takes the likeliest token.", examples=[0.8]
+    )
+    top_p: float = Field(
+        default=0.95,
+        ge=0.01,
+        le=1,
+        description="Samples from the likeliest tokens that together have this probability.",
+        examples=[0.95],
+    )
+    max_new_tokens: int = Field(
+        default=48, ge=1, le=4096, description="Longest completion, in tokens.", examples=[48]
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="The same seed gives the same completions; null draws one.",
+        examples=[7],
+    )
 
 
 class GenerateIn(BaseModel):
@@ -156,31 +224,45 @@ class GenerateIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str | list[Message] = Field(examples=["Name a colour."])
-    n: int = Field(default=1, ge=1, le=asking.MOST_COMPLETIONS, description="Completions wanted.")
-    sampling: GenerateSampling = Field(default_factory=GenerateSampling)
+    prompt: str | list[Message] = Field(
+        description="Text, or messages with role and content.", examples=["Name a colour."]
+    )
+    n: int = Field(
+        default=1,
+        ge=1,
+        le=asking.MOST_COMPLETIONS,
+        description="Completions wanted.",
+        examples=[2],
+    )
+    sampling: GenerateSampling = Field(
+        default_factory=GenerateSampling, description="How completions are drawn."
+    )
 
 
 class GeneratedOut(BaseModel):
     """One completion."""
 
-    text: str
-    finish_reason: str | None = Field(description="`stop`, or `length` where it was cut.")
+    text: str = Field(description="The completion.", examples=["Blue."])
+    finish_reason: str | None = Field(
+        description="`stop`, or `length` where it was cut.", examples=["stop"]
+    )
 
 
 class GenerateOut(BaseModel):
     """The completions, as many as could be had."""
 
-    completions: list[GeneratedOut]
+    completions: list[GeneratedOut] = Field(description="The completions.")
 
 
 @router.get("/models", summary="List models")
 def list_all(
     session: ReadSession,
     _user: Researcher,
-    kind: ModelKind | None = None,
-    project_id: str | None = None,
-    include_archived: bool = False,
+    kind: Annotated[ModelKind | None, Query(description="Only models of this kind.")] = None,
+    project_id: Annotated[
+        str | None, Query(description="Those of this project, and those that belong to none.")
+    ] = None,
+    include_archived: Annotated[bool, Query(description="Archived models too.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> ModelList:
@@ -190,7 +272,12 @@ def list_all(
     return ModelList(items=[describe(model) for model in page], next_cursor=next_cursor)
 
 
-@router.post("/models", status_code=201, summary="Register a model made elsewhere")
+@router.post(
+    "/models",
+    status_code=201,
+    summary="Register a model made elsewhere",
+    responses=problems("invalid", "no_hub_access"),
+)
 def register(body: ModelIn, session: WriteSession, user: Admin, settings: AppSettings) -> ModelOut:
     """Take up a folder, a hub id or an endpoint, after looking whether it is such a model."""
     model = register_model(
@@ -215,7 +302,7 @@ def show(model_id: str, session: ReadSession, _user: Researcher) -> ModelWithLin
     return ModelWithLineage(**describe(model).model_dump(), lineage=lineage)
 
 
-@router.post("/models/{model_id}/score", summary="Score completions", responses=UNAVAILABLE)
+@router.post("/models/{model_id}/score", summary="Score completions", responses=ASKED)
 def score(
     model_id: str, body: ScoreIn, database: AppDatabase, _user: Researcher, settings: AppSettings
 ) -> ScoreOut:
@@ -232,7 +319,7 @@ def score(
     )
 
 
-@router.post("/models/{model_id}/generate", summary="Generate completions", responses=UNAVAILABLE)
+@router.post("/models/{model_id}/generate", summary="Generate completions", responses=ASKED)
 def generate(
     model_id: str, body: GenerateIn, database: AppDatabase, _user: Researcher, settings: AppSettings
 ) -> GenerateOut:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.api.paging import Cursor, Limit, page_of
+from app.api.problems import problems
 from app.api.round_inputs import RoundChange, RoundIn, TasksIn
 from app.dependencies import Admin, ReadSession, WriteSession
 from app.models import Round
@@ -27,17 +28,17 @@ from app.projects.task_import import import_tasks
 
 router = APIRouter(tags=["rounds"])
 
-CONFLICT: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`round_generating`: its completions are still being made."}
-}
+GENERATING = problems("round_generating")
 
 
 class ProblemOut(BaseModel):
     """A task that could not be given all its completions."""
 
-    task_id: str
-    prompt_id: str
-    state: str = Field(description="`open` with what there is, or `short` and never shown.")
+    task_id: str = Field(description="Id of the task.")
+    prompt_id: str = Field(description="Id of its prompt.")
+    state: str = Field(
+        description="`open` with what there is, or `short` and never shown.", examples=["short"]
+    )
     problem: str = Field(
         description="What could not be had, in a sentence.",
         examples=["smollm2-135m-instruct: 3 of 4 completions: the server answered 500"],
@@ -47,75 +48,99 @@ class ProblemOut(BaseModel):
 class CountsOut(BaseModel):
     """What a round has and still wants."""
 
-    tasks: int = Field(description="Tasks, one for each prompt.")
-    pending: int = Field(description="Tasks whose completions are being made.")
-    open: int = Field(description="Tasks that people rank.")
-    complete: int = Field(description="Tasks that have all their rankings.")
-    short: int = Field(description="Tasks with fewer than two completions, never shown.")
-    completions: int
-    completions_wanted: int
-    rankings_wanted: int
-    rankings_got: int = Field(description="Of those wanted, never more.")
-    rankings_beyond: int = Field(
-        description="More than their tasks want: every labeler ranks calibration and gold tasks."
+    tasks: int = Field(description="Tasks, one for each prompt.", examples=[20])
+    pending: int = Field(description="Tasks whose completions are being made.", examples=[4])
+    open: int = Field(description="Tasks that people rank.", examples=[10])
+    complete: int = Field(description="Tasks that have all their rankings.", examples=[5])
+    short: int = Field(
+        description="Tasks with fewer than two completions, never shown.", examples=[1]
     )
-    calibration: int = Field(description="Tasks that every labeler ranks.")
-    gold: int = Field(description="Tasks of which the right order is known.")
-    simulated_rankings: int = Field(description="Of those, made by simulated labelers.")
-    problems_total: int = Field(description="Tasks with a problem.")
+    completions: int = Field(description="Completions that were made.", examples=[66])
+    completions_wanted: int = Field(description="Completions of all its tasks.", examples=[80])
+    rankings_wanted: int = Field(
+        description="Rankings that its tasks want, all but the short ones.", examples=[40]
+    )
+    rankings_got: int = Field(description="Of those wanted, never more.", examples=[12])
+    rankings_beyond: int = Field(
+        description="More than their tasks want: every labeler ranks calibration and gold tasks.",
+        examples=[2],
+    )
+    calibration: int = Field(description="Tasks that every labeler ranks.", examples=[2])
+    gold: int = Field(description="Tasks of which the right order is known.", examples=[1])
+    simulated_rankings: int = Field(
+        description="Rankings made by simulated labelers.", examples=[0]
+    )
+    problems_total: int = Field(description="Tasks with a problem.", examples=[1])
     problems: list[ProblemOut] = Field(description="The first fifty of them.")
 
 
 class RoundOut(BaseModel):
     """A round."""
 
-    id: str
-    project_id: str
+    id: str = Field(description="Id of the round.")
+    project_id: str = Field(description="Id of its project.")
     number: int = Field(description="Counts from 1 in the project.", examples=[1])
     kind: str = Field(description="`generated` or `imported`.", examples=["generated"])
     state: str = Field(
         description="`generating`, `open` to labelers, or `closed`.", examples=["open"]
     )
-    policies: list[str]
-    completions_per_prompt: int
-    sampling: dict[str, Any] = Field(
-        description="As used, the seed that was drawn included; empty where imported."
+    policies: list[str] = Field(
+        description="Ids of the policies that write completions; empty where imported.",
+        examples=[["smollm2-135m-instruct"]],
     )
-    labelers_per_task: int
+    completions_per_prompt: int = Field(
+        description="Completions of each prompt, of all policies together.", examples=[4]
+    )
+    sampling: dict[str, Any] = Field(
+        description="As used, the seed that was drawn included; empty where imported.",
+        examples=[{"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 48, "seed": 7}],
+    )
+    labelers_per_task: int = Field(description="How many people rank each task.", examples=[2])
     calibration_share: float = Field(
         description="Share of its tasks that every labeler ranks.", examples=[0.1]
     )
     priority: int = Field(description="1 is handed out first, 9 last.", examples=[5])
-    prompt_limit: int | None
+    prompt_limit: int | None = Field(
+        description="How many prompts it was to take at most; null: all.", examples=[20]
+    )
     job_id: str | None = Field(description="Its latest generation job.")
-    created_at: datetime
-    closed_at: datetime | None
-    counts: CountsOut
+    created_at: datetime = Field(description="When it was started, RFC 3339 in UTC.")
+    closed_at: datetime | None = Field(description="When it was closed, or null.")
+    counts: CountsOut = Field(description="What it has and still wants.")
 
 
-class RejectedOut(BaseModel):
+class RejectedTaskOut(BaseModel):
     """A task that was not taken."""
 
     index: int = Field(description="Its place in the list, from 0.", examples=[3])
-    reason: str = Field(examples=["completions must be a list of 2 to 9"])
+    reason: str = Field(
+        description="What is wrong with it.", examples=["completions must be a list of 2 to 9"]
+    )
 
 
 class ImportedRoundOut(RoundOut):
     """The round of an import, with what became of each task."""
 
-    created: int
-    duplicates: int = Field(description="Tasks that were in the list before.")
-    rejected: list[RejectedOut]
+    created: int = Field(description="Tasks that were stored.", examples=[19])
+    duplicates: int = Field(description="Tasks that were in the list before.", examples=[0])
+    rejected: list[RejectedTaskOut] = Field(description="Tasks that were not taken.")
 
 
 class RoundList(BaseModel):
     """The rounds of a project, the newest first."""
 
-    items: list[RoundOut]
-    next_cursor: str | None = None
+    items: list[RoundOut] = Field(description="The rounds of this page.")
+    next_cursor: str | None = Field(
+        default=None, description="The `cursor` of the next page; null at the end."
+    )
 
 
-@router.post("/projects/{project_id}/rounds", status_code=201, summary="Start a round")
+@router.post(
+    "/projects/{project_id}/rounds",
+    status_code=201,
+    summary="Start a round",
+    responses=problems("project_archived", "invalid", "no_prompts"),
+)
 def create(project_id: str, body: RoundIn, session: WriteSession, user: Admin) -> RoundOut:
     """A task for each prompt, and the generation job that has the policies write completions.
 
@@ -150,7 +175,10 @@ def list_all(
 
 
 @router.post(
-    "/projects/{project_id}/tasks", status_code=201, summary="Bring completions made elsewhere"
+    "/projects/{project_id}/tasks",
+    status_code=201,
+    summary="Bring completions made elsewhere",
+    responses=problems("project_archived", "invalid", "no_good_task"),
 )
 def bring_tasks(
     project_id: str, body: TasksIn, session: WriteSession, user: Admin
@@ -173,7 +201,9 @@ def bring_tasks(
         **describe(session, imported.round).model_dump(),
         created=imported.created,
         duplicates=imported.duplicates,
-        rejected=[RejectedOut(index=item.index, reason=item.reason) for item in imported.rejected],
+        rejected=[
+            RejectedTaskOut(index=item.index, reason=item.reason) for item in imported.rejected
+        ],
     )
 
 
@@ -186,7 +216,7 @@ def show(round_id: str, session: ReadSession, user: Admin) -> RoundOut:
 @router.patch(
     "/rounds/{round_id}",
     summary="Change a round",
-    responses={409: {"description": "`round_of_imports`: it asks nobody to rank."}},
+    responses=problems("round_of_imports"),
 )
 def change(round_id: str, body: RoundChange, session: WriteSession, user: Admin) -> RoundOut:
     """Change its priority, how many people rank each task, or its share of calibration tasks."""
@@ -195,7 +225,11 @@ def change(round_id: str, body: RoundChange, session: WriteSession, user: Admin)
     return describe(session, round_)
 
 
-@router.post("/rounds/{round_id}/retry", summary="Make what is missing", responses=CONFLICT)
+@router.post(
+    "/rounds/{round_id}/retry",
+    summary="Make what is missing",
+    responses=problems("round_generating", "nothing_missing", "conflict"),
+)
 def retry(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
     """A new generation job for the tasks that have too few completions; 409 when none has."""
     round_ = get_round(session, round_id, user)
@@ -203,7 +237,7 @@ def retry(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
     return describe(session, round_)
 
 
-@router.post("/rounds/{round_id}/accept", summary="Go on with what there is", responses=CONFLICT)
+@router.post("/rounds/{round_id}/accept", summary="Go on with what there is", responses=GENERATING)
 def accept(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
     """Open every task with at least two completions after a job that failed or was cancelled."""
     round_ = get_round(session, round_id, user)
@@ -211,7 +245,7 @@ def accept(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
     return describe(session, round_)
 
 
-@router.post("/rounds/{round_id}/close", summary="Close a round", responses=CONFLICT)
+@router.post("/rounds/{round_id}/close", summary="Close a round")
 def close(round_id: str, session: WriteSession, user: Admin) -> RoundOut:
     """No more rankings are asked for; what was ranked stays."""
     round_ = get_round(session, round_id, user)

@@ -56,7 +56,7 @@ def create_job(
     """
     job_kind = get_kind(kind)
     if project_id is not None and session.get(Project, project_id) is None:
-        raise NotFound("There is no such project.")
+        raise NotFound("There is no such project.", code="project_not_found")
     parsed = parse_config(job_kind.config_type, config)
     job_kind.check(session, project_id, parsed)
     job = Job(

@@ -93,7 +93,7 @@ def lease_next_task(
     values = asker.values | {"now": utc_now()}
     standing = connect(session).execute(_standing, values).one_or_none()
     if standing is None or not _is_open_to(session, user, project_id, standing):
-        raise NotFound("There is no such project.")
+        raise NotFound("There is no such project.", code="project_not_found")
     if standing.paused_at is not None:
         return None
     if standing.has_run_out:
@@ -120,7 +120,7 @@ def require_open_project(session: Session, user: User, project_id: str) -> Proje
     """The project, if this person may rank in it."""
     project = session.scalar(open_projects(user).where(Project.id == project_id))
     if project is None:
-        raise NotFound("There is no such project.")
+        raise NotFound("There is no such project.", code="project_not_found")
     return project
 
 
