@@ -17,7 +17,6 @@ CODES: dict[str, tuple[int, str]] = {
     # Who asks.
     "unauthenticated": (401, "no token, or one that is unknown, revoked or expired"),
     "forbidden": (403, "your role may not do this"),
-    "cross_origin": (403, "a page of another site sent this with your session"),
     # What is asked for.
     "not_found": (404, "there is no such thing, or you may not know of it"),
     "project_not_found": (404, "there is no such project, or it is not open to you"),
