@@ -11,9 +11,14 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from app.errors import Invalid
+from app.projects.compression import SUFFIXES as COMPRESSED_SUFFIXES
+from app.projects.compression import SourceDamaged, expand
 
 CHUNK_BYTES = 1 << 16
 MAX_REJECTED_LISTED = 1000
+MAX_REASON_LENGTH = 500
+MAX_DEPTH = 64
+"""Of lists and objects within one another in a row."""
 
 
 class ImportFormat(StrEnum):
@@ -37,6 +42,8 @@ CONTENT_TYPES = {
     "application/vnd.apache.parquet": ImportFormat.PARQUET,
     "application/x-parquet": ImportFormat.PARQUET,
     "text/plain": ImportFormat.LINES,
+    "application/gzip": ImportFormat.JSONL,
+    "application/zstd": ImportFormat.JSONL,
 }
 SUFFIXES = {
     ".json": ImportFormat.JSON,
@@ -71,6 +78,10 @@ class ImportReport:
         """Count a bad line, and list it while there is room."""
         self.rejected_total += 1
         if len(self.rejected) < MAX_REJECTED_LISTED:
+            reason = line.reason
+            if len(reason) > MAX_REASON_LENGTH:
+                # A reason may quote a value of any length.
+                line = line._replace(reason=f"{reason[:MAX_REASON_LENGTH]}…")
             self.rejected.append(line)
 
 
@@ -95,7 +106,11 @@ class SourceCheck(Protocol):
 
 
 def content_type_format(content_type: str | None) -> ImportFormat:
-    """The format that a `Content-Type` header names; Invalid lists those accepted."""
+    """The format that a `Content-Type` header names; Invalid lists those accepted.
+
+    Whether the body is compressed shows in itself; one that is only said to be gzip or zstd is
+    taken for JSONL.
+    """
     name = (content_type or "").split(";")[0].strip().lower()
     if name not in CONTENT_TYPES:
         accepted = ", ".join(CONTENT_TYPES)
@@ -108,16 +123,24 @@ def content_type_format(content_type: str | None) -> ImportFormat:
 
 
 def file_name_format(file_name: str) -> ImportFormat:
-    """The format that a file's name tells; Invalid lists the endings accepted."""
-    suffix = PurePath(file_name).suffix.lower()
-    if suffix not in SUFFIXES:
+    """The format that a file's name tells, compressed (`.jsonl.gz`, `.csv.zst`) or not.
+
+    Raises:
+        Invalid: it has none of the endings accepted, which the error lists.
+    """
+    name = PurePath(file_name.lower())
+    if name.suffix in COMPRESSED_SUFFIXES:
+        name = name.with_suffix("")
+    if name.suffix not in SUFFIXES:
         accepted = ", ".join(SUFFIXES)
         raise Invalid(
-            f"A file ending in “{suffix or file_name}” cannot be imported. Accepted: {accepted}.",
+            f"A file ending in “{name.suffix or file_name}” cannot be imported. "
+            f"Accepted: {accepted}; each also compressed, with {' or '.join(COMPRESSED_SUFFIXES)} "
+            "behind it.",
             code="unsupported_file",
             fields={"file": accepted},
         )
-    return SUFFIXES[suffix]
+    return SUFFIXES[name.suffix]
 
 
 def iter_chunks(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
@@ -131,54 +154,92 @@ def iter_chunks(source: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
 
 def contains_nul(value: object) -> bool:
     """Whether any text inside holds a NUL character, which PostgreSQL cannot store."""
-    if isinstance(value, str):
-        return "\x00" in value
-    if isinstance(value, dict):
-        return any(contains_nul(key) or contains_nul(item) for key, item in value.items())
-    if isinstance(value, list):
-        return any(contains_nul(item) for item in value)
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if "\x00" in item:
+                return True
+        elif isinstance(item, dict):
+            waiting += item.keys()
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
     return False
 
 
+def is_too_deep(value: object) -> bool:
+    """Whether lists and objects lie in one another deeper than what can be written again."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        if not below:
+            return False
+        level = below
+    return True
+
+
 class Line(NamedTuple):
-    """A physical line of a file."""
+    """A physical line of a file, without its end."""
 
     number: int
-    content: bytes | None
-    """None when the line was longer than allowed."""
+    content: bytes
+    is_ended: bool = True
+    """False for the last line of a file that stops without a line end."""
 
 
 MAGIC = {
-    b"\x1f\x8b": "is compressed with gzip: decompress it first",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it first",
+    b"\x1f\x8b": "is compressed twice: decompress it once",
+    b"\x28\xb5\x2f\xfd": "is compressed twice: decompress it once",
     b"PK\x03\x04": "is a ZIP or Excel file: save it as CSV or JSONL",
+    b"BZh": "is compressed with bzip2: use gzip or zstd, or decompress it",
+    b"\xfd7zX": "is compressed with xz: use gzip or zstd, or decompress it",
     b"PAR1": "is a Parquet file: send it as application/vnd.apache.parquet, or name it .parquet",
     b"\xff\xfe": "is encoded as UTF-16: save it as UTF-8",
     b"\xfe\xff": "is encoded as UTF-16: save it as UTF-8",
 }
 
 
-def iter_lines(source: BinaryIO | Iterable[bytes], max_line_bytes: int) -> Iterator[Line]:
-    """Physical lines without their ends; a too long one is not held but skipped over."""
+def iter_lines(
+    source: BinaryIO | Iterable[bytes], max_line_bytes: int
+) -> Iterator[Line | RejectedLine]:
+    """Physical lines of what may be compressed; a too long one is not held but skipped over.
+
+    Where the rest cannot be read, the last one says why.
+    """
     number, size, skipping = 0, 0, False
     pending: list[bytes] = []
-    for chunk in without_signature(iter_chunks(source)):
-        pieces = chunk.split(b"\n")
-        for position, piece in enumerate(pieces):
-            size += len(piece)
-            if size > max_line_bytes + 1:
-                skipping = True
-                pending.clear()
-            elif piece:
-                pending.append(piece)
-            if position < len(pieces) - 1:
-                number += 1
-                content = None if skipping else b"".join(pending).removesuffix(b"\r")
-                yield Line(number, content)
-                pending.clear()
-                size, skipping = 0, False
-    if pending or skipping:
-        yield Line(number + 1, None if skipping else b"".join(pending).removesuffix(b"\r"))
+    try:
+        for chunk in without_signature(expand(iter_chunks(source))):
+            pieces = chunk.split(b"\n")
+            last = len(pieces) - 1
+            for position, piece in enumerate(pieces):
+                size += len(piece)
+                if size > max_line_bytes + 1:
+                    skipping = True
+                    pending.clear()
+                elif piece:
+                    pending.append(piece)
+                if position < last:
+                    number += 1
+                    if skipping:
+                        yield too_long(number, max_line_bytes)
+                    else:
+                        yield Line(number, b"".join(pending).removesuffix(b"\r"))
+                    pending.clear()
+                    size, skipping = 0, False
+    except SourceDamaged as error:
+        yield RejectedLine(number + 1, f"{error}; this line and what followed it are not imported")
+        return
+    if skipping:
+        yield too_long(number + 1, max_line_bytes)
+    elif pending:
+        yield Line(number + 1, b"".join(pending).removesuffix(b"\r"), is_ended=False)
 
 
 def without_signature(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -188,9 +249,14 @@ def without_signature(chunks: Iterator[bytes]) -> Iterator[bytes]:
         head += chunk
         if len(head) >= 4:
             break
-    for magic, meaning in MAGIC.items():
-        if head.startswith(magic):
-            raise Invalid(f"The file {meaning}.", code="wrong_encoding", fields={"file": "UTF-8"})
+    meaning = next((MAGIC[magic] for magic in MAGIC if head.startswith(magic)), None)
+    if meaning is None and [byte == 0 for byte in head[:4]] in (
+        [True, False, True, False],
+        [False, True, False, True],
+    ):
+        meaning = "is encoded as UTF-16: save it as UTF-8"
+    if meaning is not None:
+        raise Invalid(f"The file {meaning}.", code="wrong_encoding", fields={"file": "UTF-8"})
     yield head.removeprefix(b"\xef\xbb\xbf")
     yield from chunks
 

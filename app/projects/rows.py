@@ -6,12 +6,16 @@ from typing import BinaryIO
 import orjson
 
 from app.errors import Invalid, TooLarge
+from app.projects.compression import SourceDamaged, expand
 from app.projects.reading import (
+    MAX_DEPTH,
     ImportFormat,
+    Line,
     RejectedLine,
     SourceCheck,
     SourceRow,
     decode,
+    is_too_deep,
     iter_chunks,
     iter_lines,
     too_long,
@@ -20,6 +24,7 @@ from app.projects.reading import (
 from app.projects.tables import csv_rows, parquet_rows
 
 MAX_JSON_BODY_BYTES = 32_000_000
+TOO_DEEP = f"lists and objects lie in one another more than {MAX_DEPTH} deep"
 
 
 def iter_rows(
@@ -33,8 +38,9 @@ def iter_rows(
     """Every row of the source, or why it is none; blank lines are passed over.
 
     A JSON body is a list of objects, or an object that holds it under `list_key`. Plain text gives
-    rows with the one column `text`. Raises Invalid where the whole file cannot be meant: another
-    encoding, compressed, columns that `check_columns` refuses.
+    rows with the one column `text`. A source compressed with gzip or zstd is expanded as it is
+    read. Raises Invalid where the whole file cannot be meant: another encoding, columns that
+    `check_columns` refuses.
     """
     match layout:
         case ImportFormat.JSON:
@@ -55,13 +61,16 @@ def _json_rows(
     source: BinaryIO | Iterable[bytes], list_key: str
 ) -> Iterator[SourceRow | RejectedLine]:
     body = bytearray()
-    for chunk in without_signature(iter_chunks(source)):
-        body += chunk
-        if len(body) > MAX_JSON_BODY_BYTES:
-            raise TooLarge(
-                f"A JSON body may have {MAX_JSON_BODY_BYTES:,} bytes. Send JSONL "
-                "(application/x-ndjson) instead: it is read line by line and may be longer."
-            )
+    try:
+        for chunk in without_signature(expand(iter_chunks(source))):
+            body += chunk
+            if len(body) > MAX_JSON_BODY_BYTES:
+                raise TooLarge(
+                    f"A JSON body may have {MAX_JSON_BODY_BYTES:,} bytes. Send JSONL "
+                    "(application/x-ndjson) instead: it is read line by line and may be longer."
+                )
+    except SourceDamaged as error:
+        raise Invalid(f"The body is not complete: {error}.", code="broken_json") from error
     size = len(body)
     try:
         document = orjson.loads(bytes(body))
@@ -75,34 +84,44 @@ def _json_rows(
             fields={list_key: "a list of objects"},
         )
     for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            yield SourceRow(number, row, size // len(rows))
-        else:
+        if not isinstance(row, dict):
             yield RejectedLine(number, f"not a JSON object but {_json_type(row)}")
+        elif is_too_deep(row):
+            yield RejectedLine(number, TOO_DEEP)
+        else:
+            yield SourceRow(number, row, size // len(rows))
 
 
 def _jsonl_rows(
     source: BinaryIO | Iterable[bytes], max_line_bytes: int
 ) -> Iterator[SourceRow | RejectedLine]:
-    for number, content in iter_lines(source, max_line_bytes):
-        if content is None:
-            yield too_long(number, max_line_bytes)
+    for line in iter_lines(source, max_line_bytes):
+        if isinstance(line, RejectedLine):
+            yield line
             continue
-        if not content.strip():
-            continue
-        text = decode(number, content)
-        if isinstance(text, RejectedLine):
-            yield text
-            continue
+        number, content = line.number, line.content
         try:
-            row = orjson.loads(text)
+            row = orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            yield RejectedLine(number, f"broken JSON: {error.msg} at character {error.pos + 1}")
+            if content.strip():
+                yield _broken_json(line, error)
             continue
-        if isinstance(row, dict):
-            yield SourceRow(number, row, len(content))
-        else:
+        if not isinstance(row, dict):
             yield RejectedLine(number, f"not a JSON object but {_json_type(row)}")
+        elif content.count(b"[") + content.count(b"{") > MAX_DEPTH and is_too_deep(row):
+            yield RejectedLine(number, TOO_DEEP)
+        else:
+            yield SourceRow(number, row, len(content))
+
+
+def _broken_json(line: Line, error: orjson.JSONDecodeError) -> RejectedLine:
+    text = decode(line.number, line.content)
+    if isinstance(text, RejectedLine):
+        return text
+    reason = f"broken JSON: {error.msg} at character {error.pos + 1}"
+    if not line.is_ended:
+        reason += "; the file ends in this line, as if it were cut off"
+    return RejectedLine(line.number, reason)
 
 
 def _json_type(value: object) -> str:
@@ -118,11 +137,12 @@ def _text_rows(
     """One row a line, or one a paragraph (paragraphs are parted by blank lines)."""
     paragraph: list[str] = []
     first, size = 0, 0
-    for number, content in iter_lines(source, max_line_bytes):
-        text = too_long(number, max_line_bytes) if content is None else decode(number, content)
+    for line in iter_lines(source, max_line_bytes):
+        text = line if isinstance(line, RejectedLine) else decode(line.number, line.content)
         if isinstance(text, RejectedLine):
             yield text
             continue
+        number = line[0]
         if by_paragraph and text.strip():
             first = first if paragraph else number
             paragraph.append(text.rstrip())

@@ -4,22 +4,27 @@ import csv
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
+from enum import Enum, auto
 from typing import Any, BinaryIO
 
 import orjson
 
 from app.errors import Invalid
+from app.projects.compression import SourceDamaged, compression, expand
 from app.projects.reading import (
     Line,
     RejectedLine,
     SourceCheck,
     SourceRow,
     decode,
+    iter_chunks,
     iter_lines,
-    too_long,
 )
 
 PARQUET_BATCH_ROWS = 64
+PARQUET_BATCH_BYTES = 16_000_000
+MAX_RECORD_LINES = 100_000
+"""Physical lines of one CSV record."""
 
 
 def csv_rows(
@@ -33,6 +38,12 @@ def csv_rows(
     delimiter = ","
     for record in lines.records():
         if isinstance(record, RejectedLine):
+            if header is None:
+                raise Invalid(
+                    f"The header cannot be read: line {record.line}: {record.reason}.",
+                    code="broken_header",
+                    fields={"file": "names of columns in the first line"},
+                )
             yield record
             continue
         number, text = record
@@ -73,60 +84,92 @@ def _csv_header(text: str, check_columns: SourceCheck) -> tuple[list[str], str]:
     raise problem or Invalid("The file has no header.")
 
 
+class _End(Enum):
+    """Where the end of a line is, as a CSV reader sees it."""
+
+    CLOSED = auto()
+    OPEN = auto()
+    """Within quotes: the record goes on in the next line."""
+    BROKEN = auto()
+
+
 class _CsvLines:
     """Joins physical lines into records: a quoted cell may hold line ends.
 
     A quote that never closes would swallow the rest of the file. Then its first line alone is
-    rejected and reading goes on at the next one.
+    rejected and reading goes on at the next one. The lines read ahead are kept, and known not to
+    close a quote, so that a file of nothing but such lines is still read in one go.
     """
 
-    def __init__(self, lines: Iterator[Line], max_record_bytes: int) -> None:
+    def __init__(self, lines: Iterator[Line | RejectedLine], max_record_bytes: int) -> None:
         self.lines = lines
         self.max_record_bytes = max_record_bytes
         self.delimiter = ","
-        self.ahead: deque[Line] = deque()
+        self.ahead: deque[tuple[int, str] | RejectedLine] = deque()
+        self.ahead_size = 0
+        self.is_blocked = False
+        """The last line ahead, or the end of the file, is one that no record reaches across."""
 
-    def next_line(self) -> Line | None:
-        return self.ahead.popleft() if self.ahead else next(self.lines, None)
+    def next_line(self) -> tuple[int, str] | RejectedLine | None:
+        """The next line of the file as text, or why it is none."""
+        line = next(self.lines, None)
+        if line is None or isinstance(line, RejectedLine):
+            return line
+        text = decode(line.number, line.content)
+        return text if isinstance(text, RejectedLine) else (line.number, text)
+
+    def take(self) -> tuple[int, str] | RejectedLine | None:
+        """The first line ahead, or else the next of the file."""
+        if not self.ahead:
+            return self.next_line()
+        line = self.ahead.popleft()
+        if not isinstance(line, RejectedLine):
+            self.ahead_size -= len(line[1])
+        if not self.ahead:
+            self.is_blocked = False
+        return line
 
     def records(self) -> Iterator[tuple[int, str] | RejectedLine]:
-        while (line := self.next_line()) is not None:
-            number, content = line
-            if content is None:
-                yield too_long(number, self.max_record_bytes)
-                continue
-            if not content.strip():
-                continue
-            text = decode(number, content)
-            if isinstance(text, RejectedLine):
-                yield text
-                continue
-            yield self.complete(number, text) if self.is_open(text) else (number, text)
+        """Every record with the number of its first line, blank ones passed over."""
+        while (line := self.take()) is not None:
+            if isinstance(line, RejectedLine):
+                yield line
+            elif line[1].strip():
+                yield self.complete(*line) if self.end_of(line[1]) is _End.OPEN else line
 
-    def is_open(self, text: str) -> bool:
+    def end_of(self, text: str) -> "_End":
+        """How a text ends that begins outside of quotes."""
         if '"' not in text:
-            return False
+            return _End.CLOSED
         try:
             next(csv.reader([text], delimiter=self.delimiter, strict=True), None)
         except csv.Error as error:
-            return "unexpected end of data" in str(error)
-        return False
+            return _End.OPEN if "unexpected end of data" in str(error) else _End.BROKEN
+        return _End.CLOSED
 
     def complete(self, number: int, first: str) -> tuple[int, str] | RejectedLine:
-        """Read on until the quote closes: a line with an even count of quotes cannot close it."""
-        parts, taken, size = [first], list[Line](), len(first)
-        while (line := self.next_line()) is not None:
-            taken.append(line)
-            text = None if line.content is None else decode(line.number, line.content)
-            if text is None or isinstance(text, RejectedLine):
+        """Read on until the quote closes that opens in the first line."""
+        while (
+            not self.is_blocked
+            and len(first) + self.ahead_size <= self.max_record_bytes
+            and len(self.ahead) < MAX_RECORD_LINES
+        ):
+            line = self.next_line()
+            if line is None:
                 break
-            parts.append(text)
-            size += len(text)
-            if size > self.max_record_bytes:
+            self.ahead.append(line)
+            if isinstance(line, RejectedLine):
+                self.is_blocked = True
                 break
-            if text.count('"') % 2 and not self.is_open(joined := "\n".join(parts)):
-                return number, joined
-        self.ahead.extendleft(reversed(taken))
+            self.ahead_size += len(line[1])
+            # Within quotes as after one, whatever stood before: no line is looked at twice.
+            end = self.end_of(f'"{line[1]}') if '"' in line[1] else _End.OPEN
+            if end is _End.CLOSED:
+                texts = [line[1] for line in self.ahead if not isinstance(line, RejectedLine)]
+                self.ahead.clear()
+                self.ahead_size = 0
+                return number, "\n".join([first, *texts])
+            self.is_blocked = end is _End.BROKEN
         return RejectedLine(number, "a quote opens here and never closes")
 
 
@@ -138,21 +181,17 @@ def parquet_rows(
     from pyarrow import parquet
 
     with tempfile.TemporaryFile() as spool:
-        file: Any = source
-        if not hasattr(source, "seek"):
-            for chunk in source:
-                spool.write(chunk)
-            file = spool
-        file.seek(0)
         number = 0
         try:
-            table = parquet.ParquetFile(file)
+            table = parquet.ParquetFile(_seekable(source, spool), pre_buffer=False)
             check_columns(list(table.schema_arrow.names))
-            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            for batch in _parquet_batches(table):
                 size = batch.nbytes // max(1, batch.num_rows)
                 for row in batch.to_pylist():
                     number += 1
                     yield _parquet_row(number, row, size, max_line_bytes)
+        except SourceDamaged as error:
+            raise Invalid(f"The file is not complete: {error}.", code="broken_parquet") from error
         except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else "unreadable"
             if not number:
@@ -160,6 +199,29 @@ def parquet_rows(
                     f"The file is not readable Parquet: {reason}.", code="broken_parquet"
                 ) from error
             yield RejectedLine(number + 1, f"the file is damaged from this row on: {reason}")
+
+
+def _seekable(source: Any, spool: Any) -> Any:
+    """The source itself where it is a file of Parquet, else its expanded content on disk."""
+    if hasattr(source, "seek"):
+        source.seek(0)
+        is_plain = compression(source.read(4)) is None
+        source.seek(0)
+        if is_plain:
+            return source
+    for chunk in expand(iter_chunks(source)):
+        spool.write(chunk)
+    spool.seek(0)
+    return spool
+
+
+def _parquet_batches(table: Any) -> Iterator[Any]:
+    """Record batches of a few megabytes, as far as the file says how long its rows are."""
+    for group in range(table.num_row_groups):
+        about = table.metadata.row_group(group)
+        row_bytes = about.total_byte_size // max(1, about.num_rows)
+        rows = min(PARQUET_BATCH_ROWS, max(1, PARQUET_BATCH_BYTES // max(1, row_bytes)))
+        yield from table.iter_batches(batch_size=rows, row_groups=[group])
 
 
 def _parquet_row(

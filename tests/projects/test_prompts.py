@@ -225,7 +225,7 @@ def test_json_list_imports_bare_or_under_prompts(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\x1f\x8b\x08\x00", "gzip"), ("text".encode("utf-16"), "UTF-16"), (b"PAR1abc", "Parquet")],
+    [(b"PK\x03\x04", "ZIP"), ("text".encode("utf-16"), "UTF-16"), (b"PAR1abc", "Parquet")],
 )
 def test_files_that_are_not_text_are_refused_whole(
     sqlite_database: Database, sqlite_project_id: str, content: bytes, said: str
