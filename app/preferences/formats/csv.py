@@ -28,7 +28,7 @@ def csv_bytes(rows: Iterator[Row], columns: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def _csv_cell(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, (list, dict)):
         return orjson.dumps(value).decode()
     if isinstance(value, bool):
         return "true" if value else "false"

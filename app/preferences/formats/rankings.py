@@ -1,10 +1,32 @@
 """Rankings of any number of completions as rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
-from app.preferences.formats.schemas import Row, ordered_messages
+from app.preferences.formats.schemas import Row, ordered_messages, transcript
 from app.preferences.queries import StoredRanking
 from app.projects.messages import prompt_value
+
+
+class RankingSchema(StrEnum):
+    """The shape of an exported ranking."""
+
+    PLAIN = "plain"
+    NECTAR = "nectar"
+
+
+class RankingFormat(StrEnum):
+    """The file format of an export of rankings."""
+
+    JSONL = "jsonl"
+    JSONL_ZST = "jsonl.zst"
+    PARQUET = "parquet"
+
+
+RANKING_SCHEMA_MEANINGS: dict[RankingSchema, str] = {
+    RankingSchema.PLAIN: "Everything Podium knows of a ranking, in the shape that it imports.",
+    RankingSchema.NECTAR: "As in Nectar: a prompt with its answers, each with its rank.",
+}
 
 
 def ranking_row(ranking: StoredRanking, flag_labels: Mapping[str, str] | None = None) -> Row:
@@ -51,3 +73,37 @@ def ranking_row(ranking: StoredRanking, flag_labels: Mapping[str, str] | None = 
         "origin": ranking.origin,
         "created_at": ranking.created_at,
     }
+
+
+def nectar_row(ranking: StoredRanking) -> Row:
+    """As in berkeley-nest/Nectar: answers with ranks, 1 is best and equal is a tie; the unranked
+    are left out."""
+    answers = [
+        {"answer": completion.text, "model": completion.model, "rank": rank}
+        for rank, completion, _, _ in ranking.in_order()
+        if rank is not None
+    ]
+    messages = ranking.prompt.messages
+    return {
+        "prompt": f"{transcript(messages)}\n\nAssistant: ",
+        "answers": answers,
+        "turns": sum(message["role"] == "user" for message in messages),
+        "num_responses": len(answers),
+        "source": [ranking.source],
+    }
+
+
+def ranking_rows(
+    rankings: Iterator[StoredRanking],
+    schema: RankingSchema,
+    flag_labels: Mapping[str, str] | None = None,
+) -> Iterator[Row]:
+    """The rankings in the schema's shape; `nectar` leaves out those of fewer than two ranks."""
+    if schema == RankingSchema.PLAIN:
+        for ranking in rankings:
+            yield ranking_row(ranking, flag_labels)
+        return
+    for ranking in rankings:
+        row = nectar_row(ranking)
+        if row["num_responses"] > 1:
+            yield row
