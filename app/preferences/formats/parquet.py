@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from app.preferences.formats.arrow_columns import arrow_column
 from app.preferences.formats.rankings import RankingSchema
 from app.preferences.formats.schemas import COLUMNS, PairSchema, Row
 
@@ -184,9 +185,7 @@ def parquet_bytes(rows: Iterator[Row], columns: Any) -> Iterator[bytes]:
 def _batch(group: list[Row], columns: Any) -> Any:
     import pyarrow
 
-    arrays = [
-        pyarrow.array([row[field.name] for row in group], type=field.type) for field in columns
-    ]
+    arrays = [arrow_column([row[field.name] for row in group], field.type) for field in columns]
     return pyarrow.record_batch(arrays, schema=columns)
 
 
