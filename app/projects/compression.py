@@ -18,7 +18,7 @@ PIECE_BYTES = 256
 EXPANDED_BYTES = 1 << 16
 FREE_BYTES = 100_000_000
 """Expanded size up to which the ratio is not looked at."""
-MAX_RATIO = 250
+MAX_RATIO = 200
 """Beyond this a file is taken for a bomb; text shrinks to a third or a tenth, tables of the same
 lines over and over to a hundredth."""
 
