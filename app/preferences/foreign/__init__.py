@@ -4,10 +4,37 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.errors import Invalid
+from app.preferences.foreign.argilla import ARGILLA, ARGILLA_V1
+from app.preferences.foreign.helpsteer3 import HELPSTEER3
+from app.preferences.foreign.hh import HH
+from app.preferences.foreign.label_studio import LABEL_STUDIO
+from app.preferences.foreign.lmarena import LMARENA
+from app.preferences.foreign.nectar import NECTAR
+from app.preferences.foreign.oasst import OASST
 from app.preferences.foreign.podium import PODIUM
+from app.preferences.foreign.podium_pairs import PODIUM_PAIRS
 from app.preferences.foreign.shape import ForeignFormat, Row
+from app.preferences.foreign.summarize import SUMMARIZE
+from app.preferences.foreign.trl import TRL, TRL_CONVERSATIONAL, TRL_UNPAIRED
+from app.preferences.foreign.ultrafeedback import ULTRAFEEDBACK
 
-FORMATS: tuple[ForeignFormat, ...] = (PODIUM,)
+FORMATS: tuple[ForeignFormat, ...] = (
+    PODIUM,
+    PODIUM_PAIRS,
+    TRL,
+    TRL_CONVERSATIONAL,
+    TRL_UNPAIRED,
+    HH,
+    OASST,
+    ULTRAFEEDBACK,
+    NECTAR,
+    HELPSTEER3,
+    SUMMARIZE,
+    ARGILLA,
+    ARGILLA_V1,
+    LABEL_STUDIO,
+    LMARENA,
+)
 """Every format that can be read. Of two that a row looks like, the first is meant."""
 
 
