@@ -201,7 +201,13 @@ PROMPTS_BODY = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "properties": {"prompts": {"type": "array", "items": {"type": "object"}}},
+                    "properties": {
+                        "prompts": {
+                            "type": "array",
+                            "description": "The prompts, each as on a line of JSONL.",
+                            "items": {"type": "object"},
+                        }
+                    },
                     "required": ["prompts"],
                 },
                 "example": {

@@ -1,5 +1,6 @@
 """Rankings over REST: those of a project as a stream, and those made elsewhere brought in."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,9 +37,16 @@ RANKINGS_BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "properties": {"rankings": {"type": "array", "items": {"type": "object"}}},
+                    "properties": {
+                        "rankings": {
+                            "type": "array",
+                            "description": "The rankings, each as on a line of JSONL.",
+                            "items": {"type": "object"},
+                        }
+                    },
                     "required": ["rankings"],
-                }
+                },
+                "example": {"rankings": [json.loads(EXAMPLE_LINE)]},
             },
             "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
         },
