@@ -1,11 +1,13 @@
 """Engines and session scopes: one writer and many readers on SQLite, a pool on PostgreSQL."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
@@ -27,6 +29,15 @@ def sqlite_module() -> Any:
     return pysqlite3
 
 
+def load_json(content: str | bytes) -> Any:
+    """What a JSON column holds. `orjson` takes a third of the time of the standard library, which
+    reads what the standard allows no longer: NaN, and halves of characters."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return json.loads(content)
+
+
 def create_sqlite_engine(url: str, *, writer: bool, pool_size: int) -> Engine:
     """A SQLite engine whose transactions begin where we say.
 
@@ -42,6 +53,7 @@ def create_sqlite_engine(url: str, *, writer: bool, pool_size: int) -> Engine:
         max_overflow=0,
         pool_timeout=60,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+        json_deserializer=load_json,
     )
 
     @event.listens_for(engine, "connect")
@@ -120,6 +132,7 @@ class Database:
                 pool_size=pool_size,
                 max_overflow=THREADS - pool_size,
                 pool_pre_ping=True,
+                json_deserializer=load_json,
             )
             self.reader = self.writer
         self._write_sessions = sessionmaker(self.writer, expire_on_commit=False)
