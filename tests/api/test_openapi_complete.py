@@ -13,6 +13,7 @@ from app.dependencies import Admin, Researcher
 from app.settings import ROOT
 from tests.api.openapi_walk import (
     DocumentSchemas,
+    Json,
     list_fields,
     list_operations,
     routes_by_operation,
@@ -38,15 +39,26 @@ PAGES_ALONE = {
 
 
 def test_every_field_says_what_it_means(app: FastAPI) -> None:
-    schemas = app.openapi()["components"]["schemas"]
+    document = app.openapi()
+    schemas = document["components"]["schemas"]
     silent = []
-    for name, schema in schemas.items():
-        assert schema.get("description"), name
+    for name, schema in [*schemas.items(), *inline_schemas(document)]:
+        assert schema.get("description") or "/" in name, name
         for field, value in list_fields(name, schema):
             referred = schemas.get(value.get("$ref", "").rpartition("/")[2], {})
             if not (value.get("description") or referred.get("description")):
                 silent.append(field)
     assert silent == []
+
+
+def inline_schemas(document: Json) -> list[tuple[str, Json]]:
+    """The schemas that are written in an operation itself, by `METHOD /path`."""
+    return [
+        (f"{operation.name} {media_type}", body.get("schema", {}))
+        for operation in list_operations(document)
+        for part in [operation.spec.get("requestBody", {}), *operation.spec["responses"].values()]
+        for media_type, body in part.get("content", {}).items()
+    ]
 
 
 def test_every_field_and_every_schema_shows_an_example(app: FastAPI) -> None:
