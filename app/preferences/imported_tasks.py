@@ -70,8 +70,8 @@ class ParsedRanking:
     gold: list[int] | None = None
     """The known ranks, one for each completion."""
     origin: dict[str, Any] | None = None
-    """What the source says beside it. `ranking_ids`, kept by the import, are those that the
-    ranking had in other projects."""
+    """What the source says beside it. `ranking_id` is that of the project it was exported from,
+    `ranking_ids`, kept by the import, those of all that it came through."""
 
     @cached_property
     def order(self) -> list[int]:
@@ -118,10 +118,17 @@ class ParsedRanking:
     @cached_property
     def ranking_ids(self) -> frozenset[str]:
         """The ids that it has, or had, in projects of Podium."""
-        earlier = (self.origin or {}).get("ranking_ids")
-        listed = earlier if isinstance(earlier, list) else []
-        ids = {one for one in listed if isinstance(one, str)}
-        return frozenset(ids | {self.ranking_id} if self.ranking_id is not None else ids)
+        ids = origin_ids(self.origin)
+        return ids if self.ranking_id is None else ids | {self.ranking_id}
+
+
+def origin_ids(origin: dict[str, Any] | None) -> frozenset[str]:
+    """The ids that an imported ranking had in the projects it came through."""
+    if origin is None:
+        return frozenset()
+    earlier = origin.get("ranking_ids")
+    ids = [origin.get("ranking_id"), *(earlier if isinstance(earlier, list) else ())]
+    return frozenset(one for one in ids if isinstance(one, str))
 
 
 @dataclass
@@ -203,14 +210,16 @@ def _task_row(ranking: ParsedRanking, completion_ids: list[str]) -> dict[str, An
     """The import round is closed, so that nobody is given a task of it, gold or not."""
     row: dict[str, Any] = {
         "state": TaskState.COMPLETE,
-        "purpose": ranking.purpose or TaskPurpose.ORDINARY,
+        "purpose": TaskPurpose.ORDINARY,
         "rankings_wanted": 0,
         "content_hash": ranking.task_hash,
     }
     if ranking.gold is not None:
         row["gold_ranks"] = dict(zip(completion_ids, ranking.gold, strict=True))
-    elif row["purpose"] == TaskPurpose.GOLD:
-        row["purpose"] = TaskPurpose.ORDINARY
+    if ranking.purpose == TaskPurpose.CALIBRATION or (
+        ranking.purpose == TaskPurpose.GOLD and ranking.gold is not None
+    ):
+        row["purpose"] = ranking.purpose
     return row
 
 

@@ -19,6 +19,7 @@ MAX_NAME_LENGTH = 200
 MAX_EXTERNAL_ID_LENGTH = 300
 MAX_FINISH_REASON_LENGTH = 20
 MOST_TOKENS = 2**31 - 1
+MOST_VERSIONS = 2**31 - 1
 
 
 def parse_ranking(values: dict[str, Any]) -> ParsedRanking:
@@ -195,7 +196,7 @@ def _shown(value: Any, completions: list[dict[str, Any]]) -> list[int]:
 
 
 def _version(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or value < 1):
+    if value is not None and (type(value) is not int or not 1 <= value <= MOST_VERSIONS):
         raise RowError(f"guidelines_version is {value!r}; accepted: a whole number from 1")
     return value
 

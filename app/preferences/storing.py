@@ -20,7 +20,13 @@ from app.models import (
     new_ids,
     utc_now,
 )
-from app.preferences.imported_tasks import ImportedTask, ParsedRanking, insert_rows, store_tasks
+from app.preferences.imported_tasks import (
+    ImportedTask,
+    ParsedRanking,
+    insert_rows,
+    origin_ids,
+    store_tasks,
+)
 from app.projects.rounds import FEWEST_COMPLETIONS, next_round_number
 
 __all__ = ["ANONYMOUS", "ParsedRanking", "store_rankings"]
@@ -92,7 +98,7 @@ def _ranking_row(
         by_place = dict(zip(ranking.order, task.completion_ids, strict=True))
         row["shown_order"] = [by_place[place] for place in ranking.shown]
     origin = dict(ranking.origin or {})
-    if ranking.ranking_ids:
+    if not ranking.ranking_ids <= {origin.get("ranking_id")}:
         origin["ranking_ids"] = sorted(ranking.ranking_ids)
     if origin:
         row["origin"] = origin
@@ -205,7 +211,7 @@ def _load_given(
             row.labeler,
             ranking.canonical([ranks.get(completion_id) for completion_id in task.completion_ids]),
             is_repeat=row.is_repeat,
-            ranking_ids=(row.origin or {}).get("ranking_ids", ()),
+            ranking_ids=origin_ids(row.origin),
         )
 
 

@@ -27,9 +27,6 @@ def _rankings(row: Row) -> Iterator[Row]:
             if row.get(name) not in (None, {}):
                 origin[name] = row[name]
         row["origin"] = origin
-    if row.get("is_repeat") is True and row.get("external_id") is None:
-        # A repeat may give the same ranks again: without an id it would read as a duplicate.
-        row["external_id"] = row.get("ranking_id")
     yield row
 
 
