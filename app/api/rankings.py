@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from app.api.pair_filters import FiltersQuery, checked_filters
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
@@ -13,6 +14,7 @@ from app.db import Database
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher
 from app.labeling.flags import known_flags
 from app.preferences.filters import PairFilters
+from app.preferences.foreign import FORMATS
 from app.preferences.formats import jsonl_bytes, ranking_row
 from app.preferences.imports import import_rankings
 from app.preferences.queries import iter_rankings
@@ -31,7 +33,8 @@ RANKINGS_BODY: dict[str, Any] = {
         "required": True,
         "description": "One ranking a line: `prompt` (text or messages), `completions` (2 to 9 of "
         "`{text, model?}`), `ranks` in their order (1 is best, equal is a tie, null is unranked), "
-        "and optionally `labeler`, `external_id`, `ratings`, `flags`, `comment`, `active_ms`.",
+        "and optionally `labeler`, `external_id`, `ratings`, `flags`, `comment`, `active_ms` and "
+        "whatever else `GET` writes. Or rows of any other `format`.",
         "content": {
             "application/x-ndjson": {"schema": {"type": "string"}, "example": EXAMPLE_LINE},
             "application/json": {
@@ -48,10 +51,42 @@ RANKINGS_BODY: dict[str, Any] = {
                 },
                 "example": {"rankings": [json.loads(EXAMPLE_LINE)]},
             },
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "prompt,chosen,rejected\nWhy?,Air scatters blue.,It is not.\n",
+            },
             "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
+FORMAT_NAMES = ", ".join(f"`{foreign.name}`" for foreign in FORMATS)
+FormatQuery = Annotated[
+    str | None,
+    Query(
+        alias="format",
+        description=f"What the rows are: {FORMAT_NAMES}. Left out, the first rows tell.",
+        examples=["oasst"],
+    ),
+]
+RANKINGS_ERRORS: dict[int | str, dict[str, Any]] = {
+    **IMPORT_ERRORS,
+    422: {
+        "description": IMPORT_ERRORS[422]["description"]
+        + " `unknown_format`: there is no format of this name, or the rows are of none that is "
+        "known; the detail names the keys found."
+    },
+}
+
+
+class RankingsImportOut(ImportOut):
+    """What became of every ranking of the rows, and what the rows were taken to be."""
+
+    format: str | None = Field(
+        description="The format that was taken, named or detected; null when no row could be read.",
+        examples=["oasst"],
+    )
+
+
 RANKINGS_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One ranking a line, in the shape of the import, with `ranking_id`, "
@@ -68,7 +103,7 @@ RANKINGS_STREAM: dict[int | str, dict[str, Any]] = {
     "/projects/{project_id}/rankings",
     summary="Import rankings made elsewhere",
     openapi_extra=RANKINGS_BODY,
-    responses=IMPORT_ERRORS,
+    responses=RANKINGS_ERRORS,
 )
 def add_rankings(
     project_id: str,
@@ -77,21 +112,28 @@ def add_rankings(
     body: UploadedBody,
     database: AppDatabase,
     settings: AppSettings,
-) -> ImportOut:
+    format_name: FormatQuery = None,
+) -> RankingsImportOut:
     """Keep every good ranking once, name every bad one by line and reason.
 
     The same prompt with the same completions is one task with several rankings. The same
     `external_id`, or the same ranks by the same labeler without one, is a duplicate; the same
     labeler ranking a task again otherwise is a repeat, kept and marked. Ranks are stored without
-    gaps: 1, 1, 3 becomes 1, 1, 2.
+    gaps: 1, 1, 3 becomes 1, 1, 2. One row of some formats holds several rankings; `created`,
+    `duplicates` and `rejected_total` count rankings.
     """
     layout = content_type_format(request.headers.get("content-type"))
     with database.read() as session:
         refuse_archived(get_project(session, project_id, user))
     report = import_rankings(
-        database, project_id, body, layout, max_line_bytes=settings.max_line_bytes
+        database,
+        project_id,
+        body,
+        layout,
+        format_name=format_name,
+        max_line_bytes=settings.max_line_bytes,
     )
-    return describe_import(report)
+    return RankingsImportOut(**dict(describe_import(report)), format=report.format)
 
 
 @router.get(

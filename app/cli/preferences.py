@@ -67,8 +67,15 @@ def import_prompt_file(file: FileArgument, project: ProjectOption) -> None:
 
 
 @rankings.command("import")
-def import_ranking_file(file: FileArgument, project: ProjectOption) -> None:
-    """Import rankings made elsewhere, one JSON object a line; every good line is kept once."""
+def import_ranking_file(
+    file: FileArgument,
+    project: ProjectOption,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="What the rows are; left out, the first rows tell."),
+    ] = None,
+) -> None:
+    """Import rankings and pairs made elsewhere; every good one is kept once."""
     from app.preferences.imports import import_rankings
 
     settings = load_settings()
@@ -76,8 +83,14 @@ def import_ranking_file(file: FileArgument, project: ProjectOption) -> None:
         with database.read() as session:
             project_id = get_project_by_name_or_id(session, project).id
         report = import_rankings(
-            database, project_id, source, layout, max_line_bytes=settings.max_line_bytes
+            database,
+            project_id,
+            source,
+            layout,
+            format_name=format_name,
+            max_line_bytes=settings.max_line_bytes,
         )
+    typer.echo(f"read as {report.format or 'nothing: no row could be read'}", err=True)
     show_report(report)
 
 
