@@ -15,6 +15,7 @@ from app.api import pairs as api_pairs
 from app.api import projects as api_projects
 from app.api import rankings as api_rankings
 from app.api import rounds as api_rounds
+from app.api import snapshot_files as api_snapshot_files
 from app.api.document import DocumentedApp
 from app.db import Database
 from app.dependencies import end_transactions
@@ -35,11 +36,14 @@ from app.web import (
     people,
     project_settings,
     projects,
+    prompt_imports,
     prompts,
     queue,
     ranking,
+    ranking_imports,
     rounds,
     sign_in,
+    uploads,
 )
 from app.web.errors import install_error_handlers
 from app.web.guard import SameOriginGuard
@@ -58,6 +62,7 @@ API_ROUTERS = [
     api_me.router,
     api_rankings.router,
     api_pairs.router,
+    api_snapshot_files.router,
     api_agreement.router,
     api_labelers.router,
     api_jobs.router,
@@ -73,6 +78,9 @@ WEB_ROUTERS = [
     project_settings.router,
     guidelines.router,
     prompts.router,
+    prompt_imports.router,
+    ranking_imports.router,
+    uploads.router,
     new_round.router,
     rounds.router,
     gold.router,

@@ -190,7 +190,8 @@ class _Run:
             started_at=self.started_at,
             updated_at=utc_now(),
         )
-        write_json(self.upload.folder / "progress.json", asdict(progress))
+        kept = asdict(progress) | {"rejected": [list(line) for line in progress.rejected]}
+        write_json(self.upload.folder / "progress.json", kept)
 
     def measure(self) -> float | None:
         """The share of the bytes that was read, or of a table's rows."""

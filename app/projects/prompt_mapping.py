@@ -129,13 +129,13 @@ def parse_prompt(values: dict[str, Any], mapping: PromptMapping | None = None) -
             else f"no prompt: found {', '.join(sorted(rest)) or 'nothing'}; "
             f"accepted: {', '.join(PROMPT_COLUMNS)}"
         )
-    for name in chosen.dropped:
-        rest.pop(name, None)
     if chosen.column not in rest:
         raise RowError(f"{chosen.column} is {'empty' if chosen.column in values else 'missing'}")
     messages, is_chat = _take_messages(rest, chosen)
     external_id = _take_external_id(rest, chosen.external_id)
     tags = _take_tags(rest, chosen.tags)
+    for name in chosen.dropped:
+        rest.pop(name, None)
     if contains_nul(rest):
         raise RowError("a NUL character")
     metadata = _json_value(rest.pop("metadata", {}))

@@ -21,6 +21,7 @@ from tests.browser.page_checks import (
     find_small_targets,
 )
 from tests.browser.whole_project import WholeProject, fill
+from tests.browser.whole_uploads import add_uploads
 
 SMALLEST = {"width": 320, "height": 640}
 DESKTOP = {"width": 1280, "height": 800}
@@ -59,8 +60,39 @@ PAGES = [
     Shown("/projects/{project_id}/settings"),
     Shown("/projects/{project_id}/guidelines"),
     Shown("/projects/{project_id}/prompts"),
-    Shown("/projects/{project_id}/prompts", "admin", "/projects/{project_id}/prompts?q=nothing"),
+    Shown("/projects/{project_id}/prompts", "admin", "/projects/{project_id}/prompts?query=nothing"),
     Shown("/projects/{project_id}/prompts/add"),
+    Shown(
+        "/projects/{project_id}/prompts/add/{upload_id}",
+        "admin",
+        "/projects/{project_id}/prompts/add/{waiting_prompts}",
+    ),
+    Shown(
+        "/projects/{project_id}/prompts/add/{upload_id}",
+        "admin",
+        "/projects/{project_id}/prompts/add/{unknown_prompts}",
+    ),
+    Shown("/projects/{project_id}/rankings/import"),
+    Shown(
+        "/projects/{project_id}/rankings/import/{upload_id}",
+        "admin",
+        "/projects/{project_id}/rankings/import/{waiting_rankings}",
+    ),
+    Shown(
+        "/projects/{project_id}/rankings/import/{upload_id}",
+        "admin",
+        "/projects/{project_id}/rankings/import/{strange_rankings}",
+    ),
+    Shown(
+        "/projects/{project_id}/imports/{upload_id}",
+        "admin",
+        "/projects/{project_id}/imports/{done_import}",
+    ),
+    Shown(
+        "/projects/{project_id}/imports/{upload_id}",
+        "admin",
+        "/projects/{project_id}/imports/{stopped_import}",
+    ),
     Shown("/projects/{project_id}/rounds"),
     Shown("/projects/{project_id}/rounds", "admin", "/projects/{empty_id}/rounds"),
     Shown("/projects/{project_id}/rounds/new"),
@@ -132,6 +164,7 @@ NOT_PAGES = {
     "/projects/{project_id}/loop": "a fragment of the project's page",
     "/projects/{project_id}/rounds/estimate": "a fragment of the form of a round",
     "/projects/{project_id}/pairs/export": "a file",
+    "/projects/{project_id}/imports/{upload_id}/rejected.csv": "a file",
 }
 
 
@@ -163,7 +196,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def whole(server: LiveServer) -> WholeProject:
     """The project with everything in it."""
-    return fill(server.database)
+    whole = fill(server.database)
+    uploads_dir = server.settings.uploads_dir
+    whole.ids.update(add_uploads(server.database, uploads_dir, whole.people["admin"], whole.ids))
+    return whole
 
 
 @pytest.fixture(scope="module")

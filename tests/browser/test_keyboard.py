@@ -173,7 +173,9 @@ def test_an_admin_sets_a_project_up_with_the_keyboard_alone(page_as, make_person
     page.wait_for_url("**/prompts/add")
     tab_to(page, page.get_by_label("Prompts", exact=True))
     page.keyboard.type("Why is the sky blue?\nWhy do cats purr?")
-    activate(page, "button", "Add")
+    activate(page, "button", re.compile("^Preview what was pasted"))
+    expect(page.locator(".preview-counts")).to_contain_text("2 new prompts")
+    activate(page, "button", "Import")
     expect(page.locator(".report-counts > div").first).to_have_text(re.compile(r"Created\s*2"))
 
     activate(page, "link", "Settings")
