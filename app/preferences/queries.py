@@ -175,38 +175,74 @@ def iter_pairs(
     filters: PairFilters | None = None,
     *,
     include_identical: bool = False,
-) -> Iterator[Pair]:
+) -> "PairStream":
     """The project's pairs, those of two identical texts only when asked for."""
-    for ranking in iter_rankings(session, project_id, filters):
-        yield from ranking_pairs(ranking, filters, include_identical=include_identical)
+    rankings = iter_rankings(session, project_id, filters)
+    return PairStream(rankings, filters, include_identical=include_identical)
 
 
 def iter_frozen_pairs(
     session: Session, snapshot: Snapshot, *, split: str | None = None
-) -> Iterator[Pair]:
+) -> "PairStream":
     """The pairs a snapshot, or one of its parts, holds: the same in the same order, always."""
-    filters = PairFilters.from_json(snapshot.filters)
-    for ranking in iter_frozen_rankings(session, snapshot, split=split):
-        yield from ranking_pairs(ranking, filters)
+    rankings = iter_frozen_rankings(session, snapshot, split=split)
+    return PairStream(rankings, PairFilters.from_json(snapshot.filters))
+
+
+Sides = tuple[RankedCompletion, RankedCompletion, int, int]
+"""Chosen, rejected, and the rank of each."""
+
+
+class PairStream(Iterator[Pair]):
+    """The pairs of rankings, to be taken one by one or, which is quicker, ranking by ranking."""
+
+    def __init__(
+        self,
+        rankings: Iterator[StoredRanking],
+        filters: PairFilters | None = None,
+        *,
+        include_identical: bool = False,
+    ) -> None:
+        self._rankings = rankings
+        self._filters = filters
+        self._include_identical = include_identical
+        self._pairs = (
+            Pair(ranking, *sides, pair_weight(len(ranking.completions)))
+            for ranking, found in self.by_ranking()
+            for sides in found
+        )
+
+    def __next__(self) -> Pair:
+        return next(self._pairs)
+
+    def by_ranking(self) -> Iterator[tuple[StoredRanking, list[Sides]]]:
+        """Each ranking with its pairs, best first; those without any too."""
+        for ranking in self._rankings:
+            sides = ranking_sides(ranking, self._filters, include_identical=self._include_identical)
+            yield ranking, sides
+
+
+def ranking_sides(
+    ranking: StoredRanking, filters: PairFilters | None = None, *, include_identical: bool = False
+) -> list[Sides]:
+    """The two sides of each pair of one ranking, best first; of those, what the filters take."""
+    completions, ranks = ranking.completions, ranking.ranks
+    found = [
+        (completions[better], completions[worse], ranks[better] or 0, ranks[worse] or 0)
+        for better, worse in _expand(tuple(ranks))
+    ]
+    if not include_identical:
+        found = [sides for sides in found if sides[0].text != sides[1].text]
+    if filters is not None and filters.selects_pairs:
+        found = [sides for sides in found if filters.takes_pair(sides[0].text, sides[1].text)]
+    return found
 
 
 def ranking_pairs(
     ranking: StoredRanking, filters: PairFilters | None = None, *, include_identical: bool = False
 ) -> Iterator[Pair]:
     """The pairs of one ranking, best first; of those, what the filters take."""
-    completions, ranks = ranking.completions, ranking.ranks
-    selects = filters is not None and filters.selects_pairs
-    weight = pair_weight(len(completions))
-    for better, worse in _expand(tuple(ranks)):
-        chosen, rejected = completions[better], completions[worse]
-        if not include_identical and chosen.text == rejected.text:
-            continue
-        if selects and filters is not None and not filters.takes_pair(chosen.text, rejected.text):
-            continue
-        chosen_rank, rejected_rank = ranks[better], ranks[worse]
-        assert chosen_rank is not None
-        assert rejected_rank is not None
-        yield Pair(ranking, chosen, rejected, chosen_rank, rejected_rank, weight)
+    return PairStream(iter([ranking]), filters, include_identical=include_identical)
 
 
 def list_rankings(
@@ -343,7 +379,7 @@ def _load_prompts(session: Session, ids: set[str]) -> dict[str, RankedPrompt]:
         Prompt.tags,
         Prompt.details,
     ).where(Prompt.id.in_(ids))
-    return {row[0]: RankedPrompt._make(row) for row in session.connection().execute(prompts)}
+    return {row[0]: RankedPrompt._make(row) for row in session.connection().execute(prompts).all()}
 
 
 def _load_completions(session: Session, task_ids: set[str]) -> dict[str, list[RankedCompletion]]:
@@ -360,8 +396,8 @@ def _load_completions(session: Session, task_ids: set[str]) -> dict[str, list[Ra
         .where(Completion.task_id.in_(task_ids))
         .order_by(Completion.task_id, Completion.position)
     )
-    for row in session.connection().execute(statement):
-        completions[row[5]].append(RankedCompletion._make(row[:5]))
+    for row in session.connection().execute(statement).all():
+        completions[row[5]].append(RankedCompletion(row[0], row[1], row[2], row[3], row[4]))
     return completions
 
 
@@ -377,7 +413,7 @@ def _load_ranks(session: Session, ranking_ids: list[str]) -> dict[str, dict[str,
         .group_by(RankingEntry.ranking_id)
     )
     ranks: dict[str, dict[str, int]] = {}
-    for ranking_id, content in session.connection().execute(statement):
+    for ranking_id, content in session.connection().execute(statement).all():
         said = [item.split(" ") for item in content.split(",")]
         ranks[ranking_id] = {completion_id: int(number) for completion_id, number in said}
     return ranks

@@ -39,6 +39,8 @@ def test_lines_are_those_of_the_rows(
     )
     with database.read() as session:
         quick = b"".join(pair_line_bytes(iter_pairs(session, project_id), schema))
+        one_by_one = (pair for pair in iter_pairs(session, project_id))
+        assert b"".join(pair_line_bytes(one_by_one, schema)) == quick
         rows = export_rows(iter_pairs(session, project_id), schema)
         assert quick == b"".join(jsonl_bytes(rows))
     assert quick.count(b"\n") == 6 + 2 + 2 + 1

@@ -7,12 +7,14 @@ rejected text, what stands after.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import orjson
 
 from app.preferences.formats.schemas import PairSchema, is_empty, ordered_messages
-from app.preferences.queries import Pair, StoredRanking
+from app.preferences.pairs import pair_weight
+from app.preferences.queries import Pair, PairStream, RankedCompletion, Sides, StoredRanking
 from app.projects.messages import prompt_text
 
 CHUNK_BYTES = 500_000
@@ -30,6 +32,7 @@ class Frame(NamedTuple):
 
 
 SPEAKERS = {"user": "\n\nHuman: ", "assistant": "\n\nAssistant: ", "system": ""}
+Rankings = Iterator[tuple[StoredRanking, list[Sides]]]
 FrameOf = Callable[[StoredRanking], Frame]
 
 
@@ -60,78 +63,58 @@ def conversational_frame(ranking: StoredRanking) -> Frame:
     )
 
 
-def trl_lines(pairs: Iterator[Pair], frame_of: FrameOf) -> Iterator[bytes]:
+def trl_lines(rankings: Rankings, frame_of: FrameOf) -> Iterator[bytes]:
     """A line a pair of a schema that says nothing but the texts."""
-    texts = _Texts()
-    ranking: StoredRanking | None = None
-    before = between = after = b""
-    for pair in pairs:
-        if pair.ranking is not ranking:
-            ranking = pair.ranking
-            before, between, after = frame_of(ranking)
-        chosen, rejected = (
-            texts[pair.chosen.id, pair.chosen.text],
-            texts[pair.rejected.id, pair.rejected.text],
-        )
-        yield b"".join((before, chosen, between, rejected, after))
+    encoded = _Encoded()
+    for ranking, pairs in rankings:
+        before, between, after = frame_of(ranking)
+        for chosen, rejected, _, _ in pairs:
+            yield b"".join((before, encoded[chosen][0], between, encoded[rejected][0], after))
 
 
-def hh_lines(pairs: Iterator[Pair]) -> Iterator[bytes]:
+def hh_lines(rankings: Rankings) -> Iterator[bytes]:
     """`chosen` and `rejected` as whole transcripts."""
-    texts = _Texts()
-    ranking: StoredRanking | None = None
-    opening = b""
-    for pair in pairs:
-        if pair.ranking is not ranking:
-            ranking = pair.ranking
-            # Two JSON texts, one after the other: without the quotes where they meet.
-            opening = encode(transcript(ranking.prompt.messages))[:-1] + ASSISTANT
-        chosen, rejected = (
-            texts[pair.chosen.id, pair.chosen.text],
-            texts[pair.rejected.id, pair.rejected.text],
-        )
-        yield b"".join(
-            (b'{"chosen":', opening, chosen[1:], b',"rejected":', opening, rejected[1:], b"}\n")
-        )
-
-
-def plain_lines(pairs: Iterator[Pair]) -> Iterator[bytes]:
-    """Everything Podium knows of each pair, in the order of `PLAIN_COLUMNS`."""
-    texts = _Texts()
-    ranking: StoredRanking | None = None
-    before = between = after = b""
-    sides: dict[str, tuple[bytes, bytes]] = {}
-    for pair in pairs:
-        if pair.ranking is not ranking:
-            ranking = pair.ranking
-            before, between, after = _plain_frame(ranking, pair.weight)
-            sides = {item.id: (encode(item.id), encode(item.model)) for item in ranking.completions}
-        chosen, rejected = pair.chosen, pair.rejected
-        chosen_id, chosen_model = sides[chosen.id]
-        rejected_id, rejected_model = sides[rejected.id]
-        ranks = b',"chosen_rank":%d,"rejected_rank":%d' % (pair.chosen_rank, pair.rejected_rank)
-        yield b"".join(
-            (
-                before,
-                texts[chosen.id, chosen.text],
-                b',"rejected":',
-                texts[rejected.id, rejected.text],
-                between,
-                b',"chosen_id":',
-                chosen_id,
-                b',"rejected_id":',
-                rejected_id,
-                ranks,
-                b',"chosen_model":',
-                chosen_model,
-                b',"rejected_model":',
-                rejected_model,
-                after,
+    encoded = _Encoded()
+    for ranking, pairs in rankings:
+        # Two JSON texts, one after the other: without the quotes where they meet.
+        opening = encode(transcript(ranking.prompt.messages))[:-1] + ASSISTANT
+        before, between = b'{"chosen":' + opening, b',"rejected":' + opening
+        for chosen, rejected, _, _ in pairs:
+            yield b"".join(
+                (before, encoded[chosen][0][1:], between, encoded[rejected][0][1:], b"}\n")
             )
-        )
 
 
-def _plain_frame(ranking: StoredRanking, weight: float) -> Frame:
+def plain_lines(rankings: Rankings) -> Iterator[bytes]:
+    """Everything Podium knows of each pair, in the order of `PLAIN_COLUMNS`."""
+    encoded = _Encoded()
+    for ranking, pairs in rankings:
+        before, between, after = _plain_frame(ranking)
+        for chosen, rejected, chosen_rank, rejected_rank in pairs:
+            text, own_id, model = encoded[chosen]
+            other_text, other_id, other_model = encoded[rejected]
+            yield b"".join(
+                (
+                    before,
+                    text,
+                    b',"rejected":',
+                    other_text,
+                    between,
+                    b',"chosen_id":',
+                    own_id,
+                    b',"rejected_id":',
+                    other_id,
+                    b',"chosen_rank":%d,"rejected_rank":%d' % (chosen_rank, rejected_rank),
+                    b',"chosen_model":',
+                    model,
+                    b',"rejected_model":',
+                    other_model,
+                    after,
+                )
+            )
+
+
+def _plain_frame(ranking: StoredRanking) -> Frame:
     prompt = ranking.prompt
     shared = {
         "prompt_messages": ordered_messages(prompt.messages),
@@ -144,7 +127,7 @@ def _plain_frame(ranking: StoredRanking, weight: float) -> Frame:
         "is_repeat": ranking.is_repeat,
     }
     last = {
-        "weight": weight,
+        "weight": pair_weight(len(ranking.completions)),
         "guidelines_version": ranking.guidelines_version,
         "created_at": ranking.created_at,
     }
@@ -155,22 +138,23 @@ def _plain_frame(ranking: StoredRanking, weight: float) -> Frame:
     )
 
 
-class _Texts(dict[tuple[str, str], bytes]):
-    """Completions as JSON, those met last: rankings of one task follow each other."""
+class _Encoded(dict[RankedCompletion, tuple[bytes, bytes, bytes]]):
+    """Text, id and model of completions as JSON; those met last, for rankings of one task follow
+    each other."""
 
     size = 0
 
-    def __missing__(self, key: tuple[str, str]) -> bytes:
-        encoded = encode(key[1])
-        self.size += len(encoded)
+    def __missing__(self, completion: RankedCompletion) -> tuple[bytes, bytes, bytes]:
+        text = encode(completion.text)
+        self.size += len(text)
         if self.size > REMEMBERED_BYTES:
             self.clear()
-            self.size = len(encoded)
-        self[key] = encoded
-        return encoded
+            self.size = len(text)
+        self[completion] = pieces = (text, encode(completion.id), encode(completion.model))
+        return pieces
 
 
-LINES: dict[PairSchema, Callable[[Iterator[Pair]], Iterator[bytes]]] = {
+LINES: dict[PairSchema, Callable[[Rankings], Iterator[bytes]]] = {
     PairSchema.PLAIN: plain_lines,
     PairSchema.TRL: partial(trl_lines, frame_of=trl_frame),
     PairSchema.TRL_CONVERSATIONAL: partial(trl_lines, frame_of=conversational_frame),
@@ -181,13 +165,10 @@ LINES: dict[PairSchema, Callable[[Iterator[Pair]], Iterator[bytes]]] = {
 
 def pair_line_bytes(pairs: Iterator[Pair], schema: PairSchema) -> Iterator[bytes]:
     """The file's bytes for a schema of `LINES`, half a megabyte at a time."""
+    rankings = pairs.by_ranking() if isinstance(pairs, PairStream) else _by_ranking(pairs)
     if schema != PairSchema.PLAIN:
-        pairs = (
-            pair
-            for pair in pairs
-            if not (is_empty(pair.chosen.text) or is_empty(pair.rejected.text))
-        )
-    lines = LINES[schema](pairs)
+        rankings = ((ranking, _with_text(found)) for ranking, found in rankings)
+    lines = LINES[schema](rankings)
     chunk: list[bytes] = []
     size = 0
     for line in lines:
@@ -198,3 +179,14 @@ def pair_line_bytes(pairs: Iterator[Pair], schema: PairSchema) -> Iterator[bytes
             chunk, size = [], 0
     if chunk:
         yield b"".join(chunk)
+
+
+def _with_text(pairs: list[Sides]) -> list[Sides]:
+    return [sides for sides in pairs if not (is_empty(sides[0].text) or is_empty(sides[1].text))]
+
+
+def _by_ranking(pairs: Iterator[Pair]) -> Rankings:
+    """Pairs that somebody looked at one by one, as rankings again."""
+    for _, of_ranking in groupby(pairs, key=lambda pair: pair.ranking.id):
+        found = list(of_ranking)
+        yield found[0].ranking, [pair[1:5] for pair in found]
