@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid
 from app.models import Round
 from app.preferences.filters import PairFilters
+from app.preferences.formats import PairFormat, PairSchema, RankingFormat, RankingSchema
 
 
 class FiltersIn(BaseModel):
@@ -125,22 +126,39 @@ FiltersQuery = Annotated[FiltersIn, Query()]
 class ExportQuery(FiltersIn):
     """Filters, and how the pairs are written."""
 
-    format: str = Field(
-        default="jsonl",
-        pattern="^(jsonl|csv|parquet)$",
-        description="`jsonl`, `csv` or `parquet`.",
+    format: PairFormat = Field(
+        default=PairFormat.JSONL,
+        description="`jsonl`, `jsonl.zst` (Zstandard), `json` (one list), `csv` or `parquet`.",
         examples=["jsonl"],
     )
-    schema_: str = Field(
-        default="plain",
+    schema_: PairSchema = Field(
+        default=PairSchema.PLAIN,
         alias="schema",
-        pattern="^(plain|trl|trl-conversational|hh)$",
         description="`plain` (everything), `trl` (prompt, chosen, rejected as text), "
-        "`trl-conversational` (the same as messages; in CSV their JSON) or `hh` (transcripts).",
+        "`trl-conversational` (the same as messages; in CSV their JSON), `trl-unpaired` (prompt, "
+        "completion, label), `hh` (transcripts), `argilla` (records) or `label-studio` (tasks).",
         examples=["trl"],
     )
     include_identical: bool = Field(
         default=False, description="Also pairs of two identical texts.", examples=[False]
+    )
+
+
+class RankingExportQuery(FiltersIn):
+    """Filters, and how the rankings are written."""
+
+    format: RankingFormat = Field(
+        default=RankingFormat.JSONL,
+        description="`jsonl`, `jsonl.zst` (Zstandard) or `parquet` (in which `metadata`, `origin` "
+        "and `flag_labels` are JSON text, and every prompt is a list of messages).",
+        examples=["jsonl"],
+    )
+    schema_: RankingSchema = Field(
+        default=RankingSchema.PLAIN,
+        alias="schema",
+        description="`plain` (everything, in the shape that imports take) or `nectar` (a prompt "
+        "with its answers and their ranks).",
+        examples=["plain"],
     )
 
 

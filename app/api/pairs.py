@@ -4,32 +4,20 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.orm import Session
 
 from app.api.paging import Cursor, Limit
 from app.api.pair_filters import ExportQuery, FiltersIn, FiltersQuery, checked_filters
+from app.api.snapshot_files import PAIR_CONTENT, get_visible_snapshot
 from app.db import Database
-from app.dependencies import (
-    Admin,
-    AppDatabase,
-    AppSettings,
-    ReadSession,
-    Researcher,
-)
+from app.dependencies import Admin, AppDatabase, ReadSession, Researcher
 from app.models import Snapshot
 from app.preferences.filters import PairFilters
 from app.preferences.formats import MEDIA_TYPES, PairFormat, PairSchema, export_pairs
 from app.preferences.queries import count_pairs, iter_pairs
-from app.preferences.snapshots import (
-    freeze,
-    get_snapshot,
-    list_snapshots,
-    snapshot_etag,
-    snapshot_file,
-)
+from app.preferences.snapshots import freeze, list_snapshots
 from app.preferences.splits import SplitBy, SplitPlan, get_splits
 from app.projects.service import get_project
 
@@ -37,30 +25,13 @@ router = APIRouter(tags=["pairs"])
 
 PAIRS_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One pair a line (JSONL), a record (CSV) or a row (Parquet).",
-        "content": {
-            "application/x-ndjson": {
-                "schema": {"type": "string"},
-                "example": '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n',
-            },
-            "text/csv": {"schema": {"type": "string"}},
-            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
-        },
+        "description": "One pair a line (JSONL), item (JSON), record (CSV) or row (Parquet).",
+        "content": PAIR_CONTENT,
     }
-}
-FROZEN_PAIRS: dict[int | str, dict[str, Any]] = {
-    **PAIRS_STREAM,
-    206: {"description": "The range of bytes that was asked for."},
-    304: {"description": "`If-None-Match` names the bytes as they are."},
-    416: {"description": "The file has no such range of bytes."},
 }
 EMPTY: dict[int | str, dict[str, Any]] = {
     422: {"description": "`empty_snapshot`: no ranking with a preference fits the filters."}
 }
-SchemaQuery = Annotated[
-    PairSchema,
-    Query(alias="schema", description="`plain`, `trl`, `trl-conversational` or `hh`."),
-]
 
 
 class PairCountsOut(BaseModel):
@@ -201,7 +172,7 @@ def stream_pairs(
     """
     project = get_project(session, project_id, user)
     filters = checked_filters(session, project.id, query)
-    layout, schema = PairFormat(query.format), PairSchema(query.schema_)
+    layout, schema = query.format, query.schema_
     return StreamingResponse(
         _stream(database, project.id, filters, schema, layout, query.include_identical),
         media_type=MEDIA_TYPES[layout],
@@ -292,55 +263,7 @@ def list_all(
 @router.get("/snapshots/{snapshot_id}", summary="Look at a snapshot")
 def get(snapshot_id: str, session: ReadSession, user: Researcher) -> SnapshotOut:
     """One snapshot with its hash and counts."""
-    return describe_snapshot(_get_visible(session, snapshot_id, user))
-
-
-@router.head("/snapshots/{snapshot_id}/pairs", include_in_schema=False)
-@router.get(
-    "/snapshots/{snapshot_id}/pairs",
-    summary="Download the pairs of a snapshot",
-    responses=FROZEN_PAIRS,
-    response_class=FileResponse,
-)
-def download(
-    snapshot_id: str,
-    request: Request,
-    session: ReadSession,
-    user: Researcher,
-    database: AppDatabase,
-    settings: AppSettings,
-    layout: Annotated[
-        PairFormat, Query(alias="format", description="`jsonl`, `csv` or `parquet`.")
-    ] = PairFormat.JSONL,
-    schema: SchemaQuery = PairSchema.PLAIN,
-) -> Response:
-    """The frozen pairs: the same bytes every time, with an ETag; takes `Range`."""
-    snapshot = _get_visible(session, snapshot_id, user)
-    headers = {
-        "ETag": snapshot_etag(snapshot, schema, layout),
-        "Cache-Control": "private, no-cache",
-        "X-Podium-Pairs": str(snapshot.pairs),
-        "X-Podium-Identical-Pairs": str(snapshot.identical_pairs),
-        "X-Podium-Simulated-Rankings": str(snapshot.simulated_rankings),
-    }
-    known = [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]
-    if headers["ETag"] in known or "*" in known:
-        return Response(status_code=304, headers=headers)
-    path = snapshot_file(
-        database, snapshot, schema, layout, settings.data_dir.absolute() / "exports"
-    )
-    return FileResponse(
-        path,
-        headers=headers,
-        media_type=MEDIA_TYPES[layout],
-        filename=f"snapshot-{snapshot.sha256[:12]}-{schema}.{layout}",
-    )
-
-
-def _get_visible(session: Session, snapshot_id: str, user: Researcher) -> Snapshot:
-    snapshot = get_snapshot(session, snapshot_id)
-    get_project(session, snapshot.project_id, user)
-    return snapshot
+    return describe_snapshot(get_visible_snapshot(session, snapshot_id, user))
 
 
 def describe_snapshot(snapshot: Snapshot) -> SnapshotOut:

@@ -8,14 +8,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.api.pair_filters import FiltersQuery, checked_filters
+from app.api.pair_filters import RankingExportQuery, checked_filters
+from app.api.snapshot_files import LINES, RANKING_CONTENT
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.db import Database
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher
 from app.labeling.flags import known_flags
 from app.preferences.filters import PairFilters
 from app.preferences.foreign import FORMATS
-from app.preferences.formats import jsonl_bytes, ranking_row
+from app.preferences.formats import MEDIA_TYPES, RankingFormat, RankingSchema, export_rankings
 from app.preferences.imports import import_rankings
 from app.preferences.queries import iter_rankings
 from app.projects.reading import content_type_format
@@ -89,12 +90,11 @@ class RankingsImportOut(ImportOut):
 
 RANKINGS_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One ranking a line, in the shape of the import, with `ranking_id`, "
-        "`task_id`, `round`, `simulated`, `source`, `is_repeat`, `shown_order`, "
+        "description": "One ranking a line or row. `plain`: in the shape of the import, with "
+        "`ranking_id`, `task_id`, `round`, `simulated`, `source`, `is_repeat`, `shown_order`, "
         "`guidelines_version` and `created_at` beside it.",
-        "content": {
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": EXAMPLE_LINE}
-        },
+        "content": RANKING_CONTENT
+        | {MEDIA_TYPES[RankingFormat.JSONL]: LINES | {"example": EXAMPLE_LINE}},
     }
 }
 
@@ -146,21 +146,28 @@ def stream_rankings(
     project_id: str,
     session: ReadSession,
     user: Researcher,
-    filters: FiltersQuery,
+    query: Annotated[RankingExportQuery, Query()],
     database: AppDatabase,
 ) -> StreamingResponse:
-    """The rankings that count, in the order they were made, as JSONL."""
+    """The rankings that count, in the order they were made, each with all its completions."""
     project = get_project(session, project_id, user)
-    chosen = checked_filters(session, project.id, filters)
+    filters = checked_filters(session, project.id, query)
+    layout, schema = query.format, query.schema_
     return StreamingResponse(
-        _ranking_lines(database, project.id, chosen, known_flags(project)),
-        media_type="application/x-ndjson",
+        _stream(database, project.id, filters, schema, layout, known_flags(project)),
+        media_type=MEDIA_TYPES[layout],
+        headers={"Content-Disposition": f'attachment; filename="rankings-{schema}.{layout}"'},
     )
 
 
-def _ranking_lines(
-    database: Database, project_id: str, filters: PairFilters, flag_labels: Mapping[str, str]
+def _stream(
+    database: Database,
+    project_id: str,
+    filters: PairFilters,
+    schema: RankingSchema,
+    layout: RankingFormat,
+    flag_labels: Mapping[str, str],
 ) -> Iterator[bytes]:
     with database.read() as session:
         rankings = iter_rankings(session, project_id, filters)
-        yield from jsonl_bytes(ranking_row(ranking, flag_labels) for ranking in rankings)
+        yield from export_rankings(rankings, schema, layout, flag_labels)

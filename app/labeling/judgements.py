@@ -10,7 +10,12 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.models import Completion, Ranking, RankingEntry, Task, TaskPurpose
-from app.preferences.filters import PairFilters, select_rankings, simulated_condition
+from app.preferences.filters import (
+    PairFilters,
+    select_frozen,
+    select_rankings,
+    simulated_condition,
+)
 
 CHUNK_RANKINGS = 1000
 
@@ -57,10 +62,18 @@ def load_judged_tasks(
 
     Ranks are aligned by completion id, whatever order a ranking was shown or stored in.
     """
-    filters = filters or PairFilters()
+    return _judged_tasks(session, select_rankings(project_id, filters or PairFilters()))
+
+
+def load_frozen_tasks(session: Session, snapshot_id: str) -> list[JudgedTask]:
+    """The same of the rankings that a snapshot holds, whatever became of them since."""
+    return _judged_tasks(session, select_frozen(snapshot_id))
+
+
+def _judged_tasks(session: Session, selected: Select[str]) -> list[JudgedTask]:
     tasks: dict[str, JudgedTask] = {}
     places: dict[str, dict[str, int]] = {}
-    columns = _with_columns(select_rankings(project_id, filters))
+    columns = _with_columns(selected)
     columns = columns.order_by(Ranking.id).limit(CHUNK_RANKINGS)
     last = ""
     while rows := session.execute(columns.where(Ranking.id > last)).all():

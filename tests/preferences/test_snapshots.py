@@ -10,14 +10,13 @@ from app.models import Model, Ranking, Snapshot, utc_now
 from app.preferences.filters import PairFilters
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
 from app.preferences.queries import iter_frozen_pairs, iter_pairs
+from app.preferences.snapshot_files import keep_pairs
 from app.preferences.snapshots import (
     count_revoked,
     create_snapshot,
     iter_ranked_tasks,
     list_snapshot_models,
     list_snapshots,
-    snapshot_etag,
-    snapshot_file,
 )
 from tests.preferences.conftest import load_rankings, ranking
 
@@ -73,8 +72,8 @@ def test_snapshot_stays_the_same_whatever_happens_to_its_rankings(
     load_rankings(database, project_id, [ranking(labeler="ann"), ranking(labeler="bob")])
     snapshot = freeze(database, project_id)
     before = frozen_bytes(database, snapshot)
-    file = snapshot_file(database, snapshot, PairSchema.TRL, PairFormat.PARQUET, tmp_path)
-    content = file.read_bytes()
+    kept = keep_pairs(database, snapshot, PairSchema.TRL, PairFormat.PARQUET, tmp_path)
+    content = kept.path.read_bytes()
     with database.write() as session:
         ann, bob = session.scalars(select(Ranking).order_by(Ranking.id))
         ann.revoked_at = utc_now()
@@ -84,22 +83,11 @@ def test_snapshot_stays_the_same_whatever_happens_to_its_rankings(
     with database.read() as session:
         assert count_revoked(session, snapshot.id) == 1
         assert len(list(iter_pairs(session, project_id))) == 3
-    file.unlink()
-    again = snapshot_file(database, snapshot, PairSchema.TRL, PairFormat.PARQUET, tmp_path)
-    assert again.read_bytes() == content
+    kept.path.unlink()
+    again = keep_pairs(database, snapshot, PairSchema.TRL, PairFormat.PARQUET, tmp_path)
+    assert again == kept
+    assert again.path.read_bytes() == content
     assert [path.name for path in tmp_path.glob("*.partial")] == []
-
-
-def test_etag_differs_wherever_the_bytes_do(
-    sqlite_database: Database, sqlite_project_id: str
-) -> None:
-    load_rankings(sqlite_database, sqlite_project_id, [ranking()])
-    snapshot = freeze(sqlite_database, sqlite_project_id)
-    tags = {
-        snapshot_etag(snapshot, schema, layout) for schema in PairSchema for layout in PairFormat
-    }
-    assert len(tags) == 12
-    assert all(tag.startswith('"') and tag.endswith('"') for tag in tags)
 
 
 def test_nothing_to_freeze_is_refused_and_leaves_nothing(
