@@ -15,7 +15,8 @@ from app.preferences.foreign.podium import PODIUM
 from app.preferences.foreign.podium_pairs import PODIUM_PAIRS
 from app.preferences.foreign.shape import ForeignFormat, Row
 from app.preferences.foreign.summarize import SUMMARIZE
-from app.preferences.foreign.trl import TRL, TRL_CONVERSATIONAL, TRL_UNPAIRED
+from app.preferences.foreign.trl import TRL, TRL_CONVERSATIONAL
+from app.preferences.foreign.trl_unpaired import TRL_UNPAIRED
 from app.preferences.foreign.ultrafeedback import ULTRAFEEDBACK
 
 FORMATS: tuple[ForeignFormat, ...] = (

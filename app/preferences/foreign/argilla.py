@@ -68,7 +68,9 @@ def _records(name: str, row: Row, by_user: dict[str, Row]) -> Iterator[Row]:
         raise RowError("fields must be an object with a prompt and its answers")
     if not by_user:
         raise RowError("responses holds no submitted answer")
-    metadata = row.get("metadata")
+    metadata = row.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise RowError("metadata must be an object")
     record_id = row.get("external_id") or row.get("id") or row.get("_server_id")
     for user, values in by_user.items():
         question, ranks, ratings = _read_values(values, fields)
@@ -86,12 +88,15 @@ def _records(name: str, row: Row, by_user: dict[str, Row]) -> Iterator[Row]:
         }
         yield {
             "prompt": check_any_prompt(fields[prompt_name], f"fields.{prompt_name}"),
-            "completions": [{"text": _answer(fields, option)} for option in options],
+            "completions": [
+                {"text": _answer(fields, option), "model": metadata.get(f"{option}_model")}
+                for option in options
+            ],
             "ranks": [ranks[option] for option in options],
             "ratings": [ratings.get(option) for option in options],
             "labeler": None if user.startswith("#") else user,
             "external_id": f"argilla:{record_id}:{user}" if record_id else None,
-            "metadata": metadata if isinstance(metadata, dict) else {},
+            "metadata": metadata,
             "origin": {key: value for key, value in origin.items() if value not in (None, {})},
         }
 

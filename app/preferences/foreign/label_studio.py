@@ -92,7 +92,7 @@ def _read_task(row: Row) -> tuple[Row, list[Any]]:
 
 
 def _annotation(row: Row, data: Row, annotation: Row, where: str) -> Row:
-    texts, ranks, used = _read_result(data, annotation["result"], where)
+    completions, ranks, used = _read_result(data, annotation["result"], where)
     prompt_name = next((name for name in PROMPTS if name in data and name not in used), None)
     if prompt_name is None:
         raise RowError(f"data has no prompt; accepted: {', '.join(PROMPTS)}")
@@ -111,9 +111,9 @@ def _annotation(row: Row, data: Row, annotation: Row, where: str) -> Row:
     metadata = data.get("metadata", data.get("meta"))
     return {
         "prompt": check_any_prompt(data[prompt_name], f"data.{prompt_name}"),
-        "completions": [{"text": text} for text in texts],
+        "completions": completions,
         "ranks": ranks,
-        "labeler": labeler,
+        "labeler": data.get("labeler") if labeler is None else labeler,
         "external_id": f"label-studio:{identifier}" if identifier is not None else None,
         "created_at": annotation.get("created_at"),
         "active_ms": _milliseconds(annotation.get("lead_time")),
@@ -131,8 +131,8 @@ def _milliseconds(seconds: Any) -> int | None:
 
 def _read_result(
     data: Row, results: list[Any], where: str
-) -> tuple[list[str], list[int | None], list[str]]:
-    """Texts, their ranks, and the keys of the data that they stand under."""
+) -> tuple[list[Row], list[int | None], list[str]]:
+    """Completions, their ranks, and the keys of the data that they stand under."""
     for result in results:
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict):
@@ -143,8 +143,11 @@ def _read_result(
                 raise RowError(
                     f"{where}: selected is {str(value['selected'])[:40]!r}; accepted: left, right"
                 )
-            texts = [check_text(data[name], f"data.{name}") for name in (left, right)]
-            return texts, [1, 2] if value["selected"] == "left" else [2, 1], [left, right]
+            sides = [
+                {"text": check_text(data[name], f"data.{name}"), "model": data.get(f"{name}_model")}
+                for name in (left, right)
+            ]
+            return sides, [1, 2] if value["selected"] == "left" else [2, 1], [left, right]
         if "ranker" in value:
             return _read_ranker(data, value["ranker"], f"{where}: ranker")
     raise RowError(f"{where} has neither value.selected (left, right) nor value.ranker")
@@ -171,15 +174,18 @@ def _sides(data: Row, to_name: Any) -> tuple[str, str]:
 
 def _read_ranker(
     data: Row, ranker: Any, where: str
-) -> tuple[list[str], list[int | None], list[str]]:
+) -> tuple[list[Row], list[int | None], list[str]]:
     tiers = _tiers(ranker, where)
     ids = [item for tier in tiers for item in tier]
     if len(ids) != len(set(ids)):
         raise RowError(f"{where} names an item twice")
     key, items = _find_list(data, ids, where)
     ranks = {item: place for place, tier in enumerate(tiers, start=1) for item in tier}
-    texts = [_item_text(item, f"data.{key}: item {name}") for name, item in items.items()]
-    return texts, [ranks.get(name) for name in items], [key]
+    completions = [
+        {"text": _item_text(item, f"data.{key}: item {name}"), "model": item.get("model")}
+        for name, item in items.items()
+    ]
+    return completions, [ranks.get(name) for name in items], [key]
 
 
 def _find_list(data: Row, ids: list[str], where: str) -> tuple[str, dict[str, Row]]:

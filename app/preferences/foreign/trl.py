@@ -1,10 +1,9 @@
-"""TRL's datasets: preference, standard and conversational, and unpaired preference."""
+"""TRL's preference datasets, standard and conversational."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.preferences.foreign.shape import ForeignFormat, Row, Rows
+from app.preferences.foreign.shape import ForeignFormat, Row
 from app.preferences.foreign.taking import (
     check_any_prompt,
     check_conversation,
@@ -14,7 +13,7 @@ from app.preferences.foreign.taking import (
     take_text,
 )
 from app.projects.messages import Message
-from app.projects.reading import RejectedLine, RowError, SourceRow
+from app.projects.reading import RowError
 
 TAKEN = (
     "prompt",
@@ -27,15 +26,15 @@ TAKEN = (
     "chosen_model",
     "rejected_model",
 )
-ROW_IDS = ("label", "id", "external_id")
-MOST_WAITING = 100
 
 
-def pair_row(name: str, row: Row, prompt: Any, texts: list[str], ranks: list[int]) -> Row:
-    """A row with a pair under Podium's names; its other columns describe the prompt, or go to
-    the origin."""
+def pair_row(name: str, row: Row, prompt: Any, texts: Sequence[str], ranks: Sequence[int]) -> Row:
+    """A row of answers under Podium's names; its other columns describe the prompt, or go to the
+    origin."""
     about_prompt, rest = details(row, TAKEN)
-    models = (row.get("chosen_model"), row.get("rejected_model"))
+    completions: list[Row] = [{"text": text} for text in texts]
+    for completion, side in zip(completions, ("chosen_model", "rejected_model"), strict=False):
+        completion["model"] = row.get(side)
     external_id = row.get("external_id")
     if external_id is None:
         external_id = stable_id(row.get("id"))
@@ -44,10 +43,8 @@ def pair_row(name: str, row: Row, prompt: Any, texts: list[str], ranks: list[int
     return {
         "prompt": prompt,
         "prompt_external_id": row.get("prompt_id"),
-        "completions": [
-            {"text": text, "model": model} for text, model in zip(texts, models, strict=True)
-        ],
-        "ranks": ranks,
+        "completions": completions,
+        "ranks": list(ranks),
         "labeler": row.get("labeler"),
         "comment": row.get("comment"),
         "external_id": external_id,
@@ -110,92 +107,6 @@ def _conversational(row: Row) -> Iterator[Row]:
     yield pair_row("trl-conversational", row, prompt, texts, [1, 2])
 
 
-def _is_label(value: Any) -> bool:
-    return _read_label(value) is not None
-
-
-def _read_label(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    if isinstance(value, str):
-        return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower())
-    return None
-
-
-def _gather(rows: Rows) -> Rows:
-    """One row for a desirable and an undesirable completion of the same prompt.
-
-    Only lines of one prompt that stand together are matched, so that memory stays flat: each
-    with the next of the other label. Those left over at the end of such a run go with the last of
-    the other label; a run with one label alone tells of no preference.
-    """
-    run: deque[SourceRow] = deque()
-    last: dict[bool, SourceRow] = {}
-    key: Any = None
-    for row in rows:
-        if isinstance(row, RejectedLine):
-            yield row
-            continue
-        values = row.values
-        label = _read_label(values.get("label"))
-        if label is None or values.get("prompt") is None or values.get("completion") is None:
-            yield row
-            continue
-        if values["prompt"] != key:
-            yield from _leftover(run, last)
-            key = values["prompt"]
-            run, last = deque(), {}
-        last[label] = row
-        if run and _read_label(run[0].values["label"]) != label:
-            yield _join(run.popleft(), row)
-        elif len(run) >= MOST_WAITING:
-            yield RejectedLine(row.line, f"{MOST_WAITING} before it wait for the other label")
-        else:
-            run.append(row)
-    yield from _leftover(run, last)
-
-
-def _leftover(run: deque[SourceRow], last: dict[bool, SourceRow]) -> Rows:
-    for row in run:
-        label = bool(_read_label(row.values["label"]))
-        other = last.get(not label)
-        yield row if other is None else _join(row, other)
-
-
-def _join(one: SourceRow, other: SourceRow) -> SourceRow:
-    good, bad = (one, other) if _read_label(one.values["label"]) else (other, one)
-    both = {name: value for name, value in one.values.items() if name not in ROW_IDS}
-    both |= {"chosen": good.values["completion"], "rejected": bad.values["completion"]}
-    del both["completion"]
-    line = max(one.line, other.line)
-    return SourceRow(line, both, one.size_bytes + other.size_bytes)
-
-
-def _unpaired(row: Row) -> Iterator[Row]:
-    if "chosen" not in row:
-        _check_unpaired(row)
-    if isinstance(row["chosen"], list):
-        prompt, texts = conversational_pair(row)
-    else:
-        prompt = check_any_prompt(row["prompt"], "prompt")
-        texts = [take_text(row, "chosen"), take_text(row, "rejected")]
-    yield pair_row("trl-unpaired", row, prompt, texts, [1, 2])
-
-
-def _check_unpaired(row: Row) -> None:
-    for name in ("prompt", "completion"):
-        if row.get(name) is None:
-            raise RowError(f"{name} is missing")
-    if not _is_label(row.get("label")):
-        raise RowError(f"label is {row.get('label')!r}; accepted: true (desirable) or false")
-    raise RowError(
-        "no completion of the same prompt with the other label stands beside it; "
-        "accepted: lines of one prompt together, true and false among them"
-    )
-
-
 def _is_transcript(value: str) -> bool:
     return "\n\nHuman:" in value and "\n\nAssistant:" in value
 
@@ -226,14 +137,4 @@ TRL_CONVERSATIONAL = ForeignFormat(
         and "score_chosen" not in row
     ),
     rankings=_conversational,
-)
-TRL_UNPAIRED = ForeignFormat(
-    name="trl-unpaired",
-    title="TRL unpaired preference",
-    direction="label true is better than label false of the same prompt, in lines that stand "
-    "together; completions of the same label are not compared.",
-    columns=(("prompt", "completion", "label"),),
-    matches=lambda row: {"prompt", "completion", "label"} <= row.keys(),
-    rankings=_unpaired,
-    gather=_gather,
 )
