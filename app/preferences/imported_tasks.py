@@ -1,7 +1,6 @@
 """Rankings made elsewhere as they were understood, and the tasks that they speak of, stored."""
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from app.models import (
     opaque_id,
     utc_now,
 )
-from app.projects.messages import Message, messages_hash
+from app.projects.messages import Message, json_bytes, messages_hash
 from app.projects.prompts import ParsedPrompt, store_prompts
 
 Ranks = tuple[int | None, ...]
@@ -87,17 +86,19 @@ class ParsedRanking:
     @cached_property
     def task_hash(self) -> str:
         """What makes it a ranking of the same task as another: prompt and completions."""
-        content = [self.completions[place] for place in self.order]
-        document = json.dumps([self.prompt_hash, content], ensure_ascii=False)
-        return hashlib.sha256(document.encode()).hexdigest()
+        content = b", ".join(
+            b"[%s, %s]" % (json_bytes(text), json_bytes(model))
+            for text, model in (self.completions[place] for place in self.order)
+        )
+        return hashlib.sha256(b'["%s", [%s]]' % (self.prompt_hash.encode(), content)).hexdigest()
 
     @cached_property
     def twins(self) -> list[slice]:
         """Where in `order` completions of the same text and the same model lie."""
         content = [self.completions[place] for place in self.order]
-        if len(set(content)) == len(content):
-            return []
         starts = [n for n in range(len(content)) if n == 0 or content[n] != content[n - 1]]
+        if len(starts) == len(content):
+            return []
         ends = [*starts[1:], len(content)]
         return [slice(a, b) for a, b in zip(starts, ends, strict=True) if b - a > 1]
 
@@ -108,6 +109,8 @@ class ParsedRanking:
 
     def canonical(self, ranks: Sequence[int | None]) -> Ranks:
         """Ranks in the order of `order`, those of twins sorted: nothing tells which had which."""
+        if not self.twins:
+            return tuple(ranks)
         sorted_ranks = list(ranks)
         for twins in self.twins:
             sorted_ranks[twins] = sorted(
@@ -140,8 +143,8 @@ class ImportedTask:
     """In the order of `ParsedRanking.order`."""
     given: dict[str, set[Ranks]] = field(default_factory=dict)
     """What each labeler said."""
-    firsts: set[str] = field(default_factory=set)
-    """The labelers who have a ranking of it that is not a repeat."""
+    firsts: dict[str, Ranks] = field(default_factory=dict)
+    """What each said in the one ranking of it that is not a repeat."""
     ranking_ids: set[str] = field(default_factory=set)
     """Those that its rankings had elsewhere."""
 
@@ -152,7 +155,7 @@ class ImportedTask:
         self.given.setdefault(labeler, set()).add(said)
         self.ranking_ids.update(ranking_ids)
         if not is_repeat:
-            self.firsts.add(labeler)
+            self.firsts[labeler] = said
 
 
 def insert_rows(session: Session, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:

@@ -42,8 +42,8 @@ def store_rankings(session: Session, project_id: str, rankings: Sequence[ParsedR
 
     - its `external_id` is that of one the project has,
     - its `ranking_id`, or one it had elsewhere, is that of one the project has or had imported,
-    - or it has no `external_id`, and the same labeler gave the same completions the same ranks.
-      A repeat by its source's word, with a `ranking_id`, is told apart by that alone.
+    - or it has no `external_id`, and the same labeler gave the same completions the same ranks. Of
+      those with a `ranking_id`, repeats by their own word are told apart by that alone.
 
     Any other ranking of the same task by the same labeler is a repeat: kept, and marked. The import
     round is locked meanwhile, so that two imports at once do not store one twice.
@@ -123,8 +123,11 @@ def _is_known(task: ImportedTask, ranking: ParsedRanking, external_ids: set[str]
         return True
     if not task.ranking_ids.isdisjoint(ranking.ranking_ids):
         return True
-    if ranking.external_id is not None or (ranking.is_repeat and ranking.ranking_ids):
+    if ranking.external_id is not None:
         return False
+    if ranking.labeler is not None and ranking.ranking_ids:
+        # Of one export, or of two with a revision between them.
+        return not ranking.is_repeat and task.firsts.get(ranking.labeler) == ranking.said
     if ranking.labeler is not None:
         return ranking.said in task.given.get(ranking.labeler, ())
     return any(ranking.said in given for name, given in task.given.items() if _is_anonymous(name))

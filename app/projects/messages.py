@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from app.projects.reading import RowError, contains_nul
 
 ROLES = ("system", "user", "assistant")
@@ -68,8 +70,18 @@ def messages_hash(messages: Sequence[Message]) -> str:
     A text and a chat of that one user message are the same.
     """
     canonical = [[message["role"], message["content"]] for message in messages]
-    content = json.dumps(canonical, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(json_bytes(canonical)).hexdigest()
+
+
+def json_bytes(value: object) -> bytes:
+    """The value as compact JSON in UTF-8; UnicodeEncodeError where a text holds half a character.
+
+    `orjson` writes the bytes that the standard library does, in a tenth of the time.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def prompt_text(messages: Sequence[Message]) -> str:

@@ -44,6 +44,7 @@ from app.projects.rounds import (
 )
 
 TASK_FIELDS = ("prompt", "completions", "priority", "gold")
+COMPLETION_FIELDS = {"text", "model"}
 BATCH_TASKS = 500
 MOST_LISTED = 20
 MAX_MODEL_LENGTH = 200
@@ -196,8 +197,8 @@ def _parse_completion(item: Any, number: int) -> tuple[str, str | None]:
     where = f"completions[{number}]"
     if not isinstance(item, dict):
         raise RowError(f"{where} must be an object with text")
-    unknown = sorted(str(key) for key in item.keys() - {"text", "model"})
-    if unknown:
+    if not item.keys() <= COMPLETION_FIELDS:
+        unknown = sorted(str(key) for key in item.keys() - COMPLETION_FIELDS)
         raise RowError(f"{where} has unknown fields: {', '.join(unknown)}; accepted: text, model")
     text = check_text(item.get("text"), f"{where}.text")
     model = item.get("model")
