@@ -117,8 +117,16 @@ EXAMPLES: dict[str, Row] = {
         "overall_preference": 2,
     },
     "summarize-from-feedback": {
-        "info": {"id": "t3_1", "post": "A long post.", "title": "A title", "subreddit": "AskReddit"},
-        "summaries": [{"text": "It is not.", "policy": "ref"}, {"text": "It is.", "policy": "sup2"}],
+        "info": {
+            "id": "t3_1",
+            "post": "A long post.",
+            "title": "A title",
+            "subreddit": "AskReddit",
+        },
+        "summaries": [
+            {"text": "It is not.", "policy": "ref"},
+            {"text": "It is.", "policy": "sup2"},
+        ],
         "choice": 1,
         "worker": "w9",
         "batch": "batch3",

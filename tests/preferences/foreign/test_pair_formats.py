@@ -72,9 +72,7 @@ def test_a_system_message_that_only_the_sides_have_is_kept() -> None:
 
 
 def test_other_words_for_speakers_and_texts_are_understood() -> None:
-    sides = [
-        [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": text}] for text in "ab"
-    ]
+    sides = [[{"from": "human", "value": "Why?"}, {"from": "gpt", "value": text}] for text in "ab"]
     ranking = read_one({"chosen": sides[0], "rejected": sides[1]})
     assert order(ranking) == ([("user", "Why?")], {"a": 1, "b": 2})
 
