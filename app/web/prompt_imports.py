@@ -42,11 +42,11 @@ REJECTED_SHOWN = 20
 PASTED_LAYOUTS = (ImportFormat.LINES, ImportFormat.PARAGRAPHS, ImportFormat.JSONL)
 WITHOUT_COLUMNS = (ImportFormat.LINES, ImportFormat.PARAGRAPHS)
 READINGS = [
-    (PromptReading.TEXT, "a text"),
-    (PromptReading.MESSAGES, "a chat: a list of messages"),
-    (PromptReading.PROMPT, "a text, or a chat"),
-    (PromptReading.INSTRUCTION, "an instruction, with its input"),
-    (PromptReading.TURNS, "turns: the first is the prompt"),
+    (PromptReading.TEXT, "text"),
+    (PromptReading.MESSAGES, "chat messages"),
+    (PromptReading.PROMPT, "text or chat"),
+    (PromptReading.INSTRUCTION, "instruction and input"),
+    (PromptReading.TURNS, "first of the turns"),
 ]
 
 
