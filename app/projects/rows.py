@@ -118,6 +118,8 @@ def _broken_json(line: Line, error: orjson.JSONDecodeError) -> RejectedLine:
     text = decode(line.number, line.content)
     if isinstance(text, RejectedLine):
         return text
+    if "\x00" in text:
+        return RejectedLine(line.number, f"a NUL byte at position {text.index(chr(0)) + 1}")
     reason = f"broken JSON: {error.msg} at character {error.pos + 1}"
     if not line.is_ended:
         reason += "; the file ends in this line, as if it were cut off"
