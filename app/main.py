@@ -43,6 +43,7 @@ from app.web import (
     ranking_imports,
     rounds,
     sign_in,
+    snapshots,
     uploads,
 )
 from app.web.errors import install_error_handlers
@@ -88,6 +89,7 @@ WEB_ROUTERS = [
     ranking.router,
     my_rankings.router,
     pairs.router,
+    snapshots.router,
     agreement.router,
     labelers.router,
     jobs.router,

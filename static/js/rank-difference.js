@@ -1,7 +1,7 @@
 // What differs between two completions, word by word, in a dialog. The texts as they were written
 // come from the server when first asked for; the library that compares them too.
 
-const LONGEST_MILLISECONDS = 3000;
+import { compareWords, countWords, loadWordDiff } from "./text-difference.js";
 
 export class Difference {
   constructor(dialog) {
@@ -40,12 +40,8 @@ export class Difference {
     this.said.textContent = "Comparing…";
     const { address } = this;
     try {
-      const [{ diffWords }, response] = await Promise.all([
-        import("../vendor/diff/diff/word.js"),
-        fetch(`${address}/texts`),
-      ]);
+      const [, response] = await Promise.all([loadWordDiff(), fetch(`${address}/texts`)]);
       if (!response.ok || address !== this.address) return;
-      this.diffWords = diffWords;
       this.texts = (await response.json()).texts;
     } catch {
       // Said below: the texts are not there.
@@ -60,7 +56,7 @@ export class Difference {
     const [first, second] = this.selects.map((select) => select.value);
     const names = [this.letters.get(first), this.letters.get(second)];
     const texts = [this.texts[first], this.texts[second]];
-    const changes = compare(this.diffWords, texts);
+    const changes = compareWords(...texts);
     this.said.textContent = describe(names, texts, changes);
     const merged = this.dialog.querySelector("[name=difference-view]:checked").value === "merged";
     const parts = changes ?? [{ value: texts[0], removed: true }, { value: texts[1], added: true }];
@@ -75,12 +71,6 @@ export class Difference {
   }
 }
 
-/** Pieces of both texts in order; null where comparing them would take too long. */
-function compare(diffWords, [first, second]) {
-  const intlSegmenter = Intl.Segmenter && new Intl.Segmenter(undefined, { granularity: "word" });
-  return diffWords(first, second, { intlSegmenter, timeout: LONGEST_MILLISECONDS }) ?? null;
-}
-
 function describe([first, second], texts, changes) {
   if (first === second) return "Choose two different completions.";
   if (texts[0] === texts[1]) return `${first} and ${second} are the same.`;
@@ -91,12 +81,6 @@ function describe([first, second], texts, changes) {
   const words = (number) => `${number.toLocaleString("en")} ${number === 1 ? "word" : "words"}`;
   if (!removed && !added) return `${first} and ${second} differ in spaces and signs only.`;
   return `Only in ${first}: ${words(removed)}. Only in ${second}: ${words(added)}.`;
-}
-
-function countWords(text) {
-  if (!Intl.Segmenter) return text.split(/\s+/).filter(Boolean).length;
-  const segments = new Intl.Segmenter(undefined, { granularity: "word" }).segment(text);
-  return [...segments].filter((segment) => segment.isWordLike).length;
 }
 
 function makePane(name, parts) {
