@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.cli import accounts, preferences, processes
+from app.cli import accounts, pairs, preferences, processes
 from app.errors import AppError
 
 cli = typer.Typer(
@@ -19,7 +19,7 @@ cli.add_typer(accounts.users, name="users")
 cli.add_typer(accounts.tokens, name="tokens")
 cli.add_typer(preferences.prompts, name="prompts")
 cli.add_typer(preferences.rankings, name="rankings")
-cli.add_typer(preferences.pairs, name="pairs")
+cli.add_typer(pairs.pairs, name="pairs")
 
 
 def main() -> None:
