@@ -34,6 +34,11 @@ def compression(head: bytes) -> str | None:
     return "zstd" if head.startswith(ZSTD) else None
 
 
+def is_bomb(given_bytes: int, taken_bytes: int) -> bool:
+    """Whether a file that gave so much for so much of it is to be read no further."""
+    return given_bytes > FREE_BYTES and given_bytes > MAX_RATIO * taken_bytes
+
+
 def expand(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks, expanded where they are compressed; a few megabytes are in memory at a time.
 
@@ -59,7 +64,7 @@ def expand(chunks: Iterator[bytes]) -> Iterator[bytes]:
             taken += len(piece)
             for expanded in expand_piece(piece):
                 given += len(expanded)
-                if given > FREE_BYTES and given > MAX_RATIO * taken:
+                if is_bomb(given, taken):
                     raise SourceDamaged(
                         f"the {kind} file expands to more than {MAX_RATIO} times its size: "
                         "it was not read on"

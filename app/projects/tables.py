@@ -5,12 +5,13 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
+from io import SEEK_END
 from typing import Any, BinaryIO
 
 import orjson
 
 from app.errors import Invalid
-from app.projects.compression import SourceDamaged, compression, expand
+from app.projects.compression import MAX_RATIO, SourceDamaged, compression, expand, is_bomb
 from app.projects.reading import (
     Line,
     RejectedLine,
@@ -21,8 +22,8 @@ from app.projects.reading import (
     iter_lines,
 )
 
-PARQUET_BATCH_ROWS = 64
-PARQUET_BATCH_BYTES = 16_000_000
+PARQUET_BATCH_ROWS = 8
+"""Few, because each may be as long as the longest text of the file: it is stored once."""
 MAX_RECORD_LINES = 100_000
 """Physical lines of one CSV record."""
 
@@ -181,11 +182,18 @@ def parquet_rows(
     from pyarrow import parquet
 
     with tempfile.TemporaryFile() as spool:
-        number = 0
+        number, given = 0, 0
         try:
-            table = parquet.ParquetFile(_seekable(source, spool), pre_buffer=False)
+            file = _seekable(source, spool)
+            file_bytes = file.seek(0, SEEK_END)
+            table = parquet.ParquetFile(file)
             check_columns(list(table.schema_arrow.names))
-            for batch in _parquet_batches(table):
+            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                given += batch.nbytes
+                if is_bomb(given, file_bytes):
+                    reason = f"the file expands to more than {MAX_RATIO} times its size"
+                    yield RejectedLine(number + 1, f"{reason}: it was not read on")
+                    return
                 size = batch.nbytes // max(1, batch.num_rows)
                 for row in batch.to_pylist():
                     number += 1
@@ -211,17 +219,7 @@ def _seekable(source: Any, spool: Any) -> Any:
             return source
     for chunk in expand(iter_chunks(source)):
         spool.write(chunk)
-    spool.seek(0)
     return spool
-
-
-def _parquet_batches(table: Any) -> Iterator[Any]:
-    """Record batches of a few megabytes, as far as the file says how long its rows are."""
-    for group in range(table.num_row_groups):
-        about = table.metadata.row_group(group)
-        row_bytes = about.total_byte_size // max(1, about.num_rows)
-        rows = min(PARQUET_BATCH_ROWS, max(1, PARQUET_BATCH_BYTES // max(1, row_bytes)))
-        yield from table.iter_batches(batch_size=rows, row_groups=[group])
 
 
 def _parquet_row(

@@ -281,6 +281,32 @@ def test_memory_stays_flat_whatever_the_size_of_the_file(tmp_path: Path, name: s
     assert growth < 60_000, f"{growth} kB"
 
 
+def test_a_parquet_file_that_repeats_one_huge_text_is_given_up(tmp_path: Path) -> None:
+    """It is stored once, in a dictionary: a file of a few kilobytes holds gigabytes of rows."""
+    import pyarrow
+    from pyarrow import parquet
+
+    places = pyarrow.array([0] * 20_000, pyarrow.int32())
+    texts = pyarrow.DictionaryArray.from_arrays(places, pyarrow.array(["x" * (5 * MEGABYTE)]))
+    path = tmp_path / "bomb.parquet"
+    with parquet.ParquetWriter(
+        path, pyarrow.schema([("text", texts.type)]), dictionary_pagesize_limit=10 * MEGABYTE
+    ) as writer:
+        writer.write_table(pyarrow.table({"text": texts}))
+    with path.open("rb") as source:
+        rows = iter_rows(
+            source,
+            ImportFormat.PARQUET,
+            max_line_bytes=10_000_000,
+            check_columns=lambda columns: None,
+            list_key="prompts",
+        )
+        *good, last = (row if isinstance(row, RejectedLine) else row.line for row in rows)
+    assert len(good) < 200
+    assert isinstance(last, RejectedLine)
+    assert "times its size" in last.reason
+
+
 def write_rows(path: Path, rows: int) -> None:
     import gzip
 
