@@ -49,6 +49,7 @@ CODES: dict[str, tuple[int, str]] = {
     "broken_json": (422, "the body is not JSON"),
     "broken_parquet": (422, "the body is not readable Parquet"),
     "unknown_columns": (422, "no column holds what is to be imported"),
+    "unknown_format": (422, "no format has this name, or the rows are of none that is known"),
     "no_good_task": (422, "none of the tasks can be taken"),
     "no_prompts": (422, "there are no prompts to work on"),
     "no_pairs": (422, "there are no pairs to train on"),

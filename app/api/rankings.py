@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.api.pair_filters import RankingExportQuery, checked_filters
+from app.api.problems import describe_code
 from app.api.snapshot_files import LINES, RANKING_CONTENT
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.db import Database
@@ -28,6 +29,10 @@ EXAMPLE_LINE = (
     '{"prompt": "Why is the sky blue?", "completions": [{"text": "It is not.", "model": "a"}, '
     '{"text": "Air scatters blue light most.", "model": "b"}], "ranks": [2, 1], '
     '"labeler": "lena", "external_id": "r1"}\n'
+)
+EXAMPLE_CSV = (
+    "prompt,completions,ranks,labeler\n"
+    'Why?,"[{""text"": ""It is not.""}, {""text"": ""Air scatters blue.""}]","[2, 1]",lena\n'
 )
 RANKINGS_BODY: dict[str, Any] = {
     "requestBody": {
@@ -54,7 +59,7 @@ RANKINGS_BODY: dict[str, Any] = {
             },
             "text/csv": {
                 "schema": {"type": "string"},
-                "example": "prompt,chosen,rejected\nWhy?,Air scatters blue.,It is not.\n",
+                "example": EXAMPLE_CSV,
             },
             "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
         },
@@ -66,16 +71,12 @@ FormatQuery = Annotated[
     Query(
         alias="format",
         description=f"What the rows are: {FORMAT_NAMES}. Left out, the first rows tell.",
-        examples=["oasst"],
+        examples=["podium"],
     ),
 ]
 RANKINGS_ERRORS: dict[int | str, dict[str, Any]] = {
     **IMPORT_ERRORS,
-    422: {
-        "description": IMPORT_ERRORS[422]["description"]
-        + " `unknown_format`: there is no format of this name, or the rows are of none that is "
-        "known; the detail names the keys found."
-    },
+    422: {"description": f"{IMPORT_ERRORS[422]['description']} {describe_code('unknown_format')}"},
 }
 
 
