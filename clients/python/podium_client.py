@@ -247,7 +247,7 @@ class Podium:
                 return
             _check(answer)
             with part.open("ab" if answer.status_code == 206 else "wb") as file:
-                for chunk in answer.iter_raw(1 << 20):
+                for chunk in answer.iter_raw():
                     file.write(chunk)
 
     def start_job(self, kind: str, config: Row, project_id: str | None = None) -> Job:

@@ -257,12 +257,15 @@ def test_a_job_is_waited_for_with_its_progress(live: Live) -> None:
                 job.state, job.progress = JobState.RUNNING, progress
         with live.database.write() as session:
             job = get_job(session, started["id"])
-            finish_job(session, job, JobState.SUCCEEDED, outputs={"model_id": "judge"})
+            outputs = {"model_id": "judge"}
+            finish_job(session, job, JobState.SUCCEEDED, kind=None, outputs=outputs)
 
     worker = threading.Thread(target=work)
     worker.start()
     seen: list[Job] = []
-    done = live.podium.wait_for_job(started["id"], seen.append, poll_seconds=0.05)
+    done = live.podium.wait_for_job(
+        started["id"], seen.append, poll_seconds=0.05, timeout_seconds=30
+    )
     worker.join()
     assert (done["state"], done["outputs"]) == ("succeeded", {"model_id": "judge"})
     shares = [job["progress"] for job in seen]
@@ -277,9 +280,10 @@ def test_a_job_that_does_not_succeed_says_why(live: Live) -> None:
         live.podium.wait_for_job(job["id"], poll_seconds=0.01, timeout_seconds=0.05)
     assert unfinished.value.code == "job_unfinished"
     with live.database.write() as session:
-        finish_job(session, get_job(session, job["id"]), JobState.FAILED, reason="no memory left")
+        row = get_job(session, job["id"])
+        finish_job(session, row, JobState.FAILED, kind=None, reason="no memory left")
     with pytest.raises(PodiumError, match="no memory left") as failed:
-        live.podium.wait_for_job(job["id"])
+        live.podium.wait_for_job(job["id"], timeout_seconds=5)
     assert failed.value.code == "job_failed"
 
 
