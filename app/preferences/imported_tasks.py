@@ -8,11 +8,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.models import (
-    Base,
     Completion,
     Model,
     Prompt,
@@ -24,6 +23,7 @@ from app.models import (
     opaque_id,
     utc_now,
 )
+from app.preferences.bulk_insert import insert_rows
 from app.projects.messages import Message, json_bytes, messages_hash
 from app.projects.prompts import ParsedPrompt, store_prompts
 
@@ -156,18 +156,6 @@ class ImportedTask:
         self.ranking_ids.update(ranking_ids)
         if not is_repeat:
             self.firsts[labeler] = said
-
-
-def insert_rows(session: Session, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows without the session; those that name the same columns in one statement."""
-    table = model.__table__
-    assert isinstance(table, Table)
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(row)].append(row)
-    connection = session.connection()
-    for group in groups.values():
-        connection.execute(table.insert(), group)
 
 
 def store_tasks(

@@ -20,13 +20,8 @@ from app.models import (
     new_ids,
     utc_now,
 )
-from app.preferences.imported_tasks import (
-    ImportedTask,
-    ParsedRanking,
-    insert_rows,
-    origin_ids,
-    store_tasks,
-)
+from app.preferences.bulk_insert import insert_rows
+from app.preferences.imported_tasks import ImportedTask, ParsedRanking, origin_ids, store_tasks
 from app.projects.rounds import FEWEST_COMPLETIONS, next_round_number
 
 __all__ = ["ANONYMOUS", "ParsedRanking", "store_rankings"]
