@@ -1,6 +1,5 @@
 import json
 
-import orjson
 import pytest
 from sqlalchemy import func, select
 
@@ -10,10 +9,7 @@ from app.preferences.formats import jsonl_bytes, ranking_row
 from app.preferences.imports import import_rankings
 from app.preferences.queries import count_pairs, iter_pairs, iter_rankings
 from app.projects.reading import ImportFormat
-from tests.conftest import SHARED
 from tests.preferences.conftest import load_rankings, make_project, ranking
-
-OASST = SHARED / "data" / "oasst_rankings.jsonl"
 
 
 def counts(database: Database) -> tuple[int, ...]:
@@ -22,26 +18,6 @@ def counts(database: Database) -> tuple[int, ...]:
         return tuple(
             session.scalar(select(func.count()).select_from(table)) or 0 for table in tables
         )
-
-
-def test_open_assistant_rankings_import_as_212_tasks_and_754_pairs(database: Database) -> None:
-    if not OASST.exists():
-        pytest.skip(f"{OASST} is not on this machine")
-    project_id = make_project(database)
-    lines = []
-    for line in OASST.read_bytes().splitlines():
-        row = orjson.loads(line)
-        completions = [{"text": item["text"]} for item in row["completions"]]
-        ranks = [item["rank"] + 1 for item in row["completions"]]
-        lines.append({"prompt": row["prompt"], "completions": completions, "ranks": ranks})
-    for created, duplicates in ((212, 0), (0, 212)):
-        report = load_rankings(database, project_id, lines)
-        assert (report.created, report.duplicates, report.rejected) == (created, duplicates, [])
-    assert counts(database)[:2] == (212, 212)
-    with database.read() as session:
-        counted = count_pairs(session, project_id)
-        assert (counted.pairs, counted.rankings, counted.prompts) == (754, 212, 212)
-        assert sum(1 for _ in iter_pairs(session, project_id)) == 754
 
 
 def test_same_completions_in_another_order_are_the_same_task(
