@@ -27,7 +27,7 @@ from app.projects.reading import (
 )
 from app.projects.rows import iter_rows
 
-BATCH_RANKINGS = 500
+BATCH_RANKINGS = 1000
 BATCH_BYTES = 8_000_000
 DETECTION_ROWS = 20
 DETECTION_BYTES = 8_000_000
