@@ -1,11 +1,8 @@
 """Snapshots: a set of rankings frozen for training or export, and what was made from them."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
@@ -25,19 +22,8 @@ from app.models import (
     User,
 )
 from app.preferences.filters import PairFilters, simulated_condition
-from app.preferences.formats import (
-    FORMAT_VERSION,
-    PairFormat,
-    PairSchema,
-    export_pairs,
-)
-from app.preferences.queries import (
-    Pair,
-    StoredRanking,
-    iter_frozen_pairs,
-    iter_rankings,
-    ranking_pairs,
-)
+from app.preferences.formats import PairFormat, PairSchema, export_pairs
+from app.preferences.queries import PairStream, Sides, StoredRanking, iter_rankings
 from app.preferences.splits import SplitBy, SplitPlan, Splits, cut
 from app.projects.messages import Message
 
@@ -79,10 +65,9 @@ def draft_snapshot(
     filters = filters or PairFilters()
     if plan is not None:
         plan.check()
-    tally = _Tally(filters, plan)
+    tally = _Tally(iter_rankings(session, project_id, filters), filters, plan)
     content = hashlib.sha256()
-    rankings = iter_rankings(session, project_id, filters)
-    for chunk in export_pairs(tally.pairs(rankings), PairSchema.PLAIN, PairFormat.JSONL):
+    for chunk in export_pairs(tally, PairSchema.PLAIN, PairFormat.JSONL):
         content.update(chunk)
     if not tally.pair_count:
         raise Invalid(
@@ -105,11 +90,14 @@ def draft_snapshot(
     )
 
 
-class _Tally:
-    """Counts rankings while their pairs go by."""
+class _Tally(PairStream):
+    """The pairs of rankings, counted while they go by."""
 
-    def __init__(self, filters: PairFilters, plan: SplitPlan | None) -> None:
-        self.filters = filters
+    def __init__(
+        self, rankings: Iterator[StoredRanking], filters: PairFilters, plan: SplitPlan | None
+    ) -> None:
+        super().__init__(rankings, filters, include_identical=True)
+        self.only_with_pairs = filters.selects_pairs
         self.by_labeler = plan is not None and plan.by == SplitBy.LABELER
         self.ranking_ids: list[str] = []
         self.prompts: set[str] = set()
@@ -118,14 +106,14 @@ class _Tally:
         self.groups: dict[str, tuple[int, int]] = {}
         self.simulated = self.pair_count = self.identical = 0
 
-    def pairs(self, rankings: Iterator[StoredRanking]) -> Iterator[Pair]:
-        for ranking in rankings:
-            found = list(ranking_pairs(ranking, self.filters, include_identical=True))
-            different = [pair for pair in found if pair.chosen.text != pair.rejected.text]
-            if self.filters.selects_pairs and not found:
+    def by_ranking(self) -> Iterator[tuple[StoredRanking, list[Sides]]]:
+        """Each ranking with its pairs of two different texts."""
+        for ranking, found in super().by_ranking():
+            different = [sides for sides in found if sides[0].text != sides[1].text]
+            if self.only_with_pairs and not found:
                 continue
             self._count(ranking, len(different), len(found) - len(different))
-            yield from different
+            yield ranking, different
 
     def _count(self, ranking: StoredRanking, pairs: int, identical: int) -> None:
         self.ranking_ids.append(ranking.id)
@@ -391,40 +379,3 @@ def _frozen_rankings(
             rankings[row.task_id].append(ranking)
         ranking.ranks[positions[row.completion_id]] = row.rank
     return rankings
-
-
-def snapshot_etag(snapshot: Snapshot, schema: PairSchema, layout: PairFormat) -> str:
-    """The same for the same bytes."""
-    version = f"{FORMAT_VERSION}"
-    if layout == PairFormat.PARQUET:
-        import pyarrow
-
-        version += f"-{pyarrow.__version__}"
-    return f'"{snapshot.sha256[:32]}-{schema}-{layout}-{version}"'
-
-
-def snapshot_file(
-    database: Database,
-    snapshot: Snapshot,
-    schema: PairSchema,
-    layout: PairFormat,
-    exports_dir: Path,
-) -> Path:
-    """The snapshot's pairs as a file, written once and then kept, so that ranges of it can be sent.
-
-    The folder is a cache: whatever is deleted from it is written again, with the same bytes.
-    """
-    name = snapshot_etag(snapshot, schema, layout).strip('"')
-    path = exports_dir / f"{snapshot.id}-{name}.{layout}"
-    if path.exists():
-        return path
-    exports_dir.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=exports_dir, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file, database.read() as session:
-            for chunk in export_pairs(iter_frozen_pairs(session, snapshot), schema, layout):
-                file.write(chunk)
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return path
