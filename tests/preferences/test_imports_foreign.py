@@ -17,7 +17,7 @@ from app.db import Database
 from app.errors import Invalid
 from app.models import Prompt, Ranking, Task
 from app.preferences.foreign import FORMATS
-from app.preferences.formats import jsonl_bytes, ranking_row
+from app.preferences.formats import RankingFormat, RankingSchema, export_rankings
 from app.preferences.imports import BATCH_RANKINGS, import_rankings, preview_rankings
 from app.preferences.queries import count_pairs, iter_rankings
 from app.projects.reading import ImportFormat, ImportReport
@@ -252,29 +252,39 @@ def without_ids(row: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def export(database: Database, project_id: str) -> tuple[bytes, list[dict[str, Any]]]:
+LAYOUTS = {RankingFormat.JSONL: ImportFormat.JSONL, RankingFormat.PARQUET: ImportFormat.PARQUET}
+
+
+def export(
+    database: Database, project_id: str, layout: RankingFormat
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """The file, and its rows as JSONL has them."""
     with database.read() as session:
-        content = b"".join(jsonl_bytes(ranking_row(r) for r in iter_rankings(session, project_id)))
-    return content, [orjson.loads(line) for line in content.splitlines()]
+        rankings = list(iter_rankings(session, project_id))
+    content = b"".join(export_rankings(iter(rankings), RankingSchema.PLAIN, layout))
+    lines = b"".join(export_rankings(iter(rankings), RankingSchema.PLAIN, RankingFormat.JSONL))
+    return content, [orjson.loads(line) for line in lines.splitlines()]
 
 
+@pytest.mark.parametrize("layout", list(LAYOUTS))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(exported(), min_size=1, max_size=6))
 def test_export_import_export_is_the_identity_up_to_ids(
-    sqlite_database: Database, rows: list[dict[str, Any]]
+    sqlite_database: Database, layout: RankingFormat, rows: list[dict[str, Any]]
 ) -> None:
     first, second, third = (make_project(sqlite_database, uuid4().hex) for _ in range(3))
     content = b"\n".join(orjson.dumps(row) for row in rows)
     report = load(sqlite_database, first, content, ImportFormat.JSONL)
     assert (report.format, report.rejected) == ("podium", [])
-    out, before = export(sqlite_database, first)
+    out, before = export(sqlite_database, first, layout)
     for project_id in (second, third):
-        assert load(sqlite_database, project_id, out, ImportFormat.JSONL).created == report.created
-        out, after = export(sqlite_database, project_id)
+        again = load(sqlite_database, project_id, out, LAYOUTS[layout])
+        assert (again.created, again.rejected) == (report.created, [])
+        out, after = export(sqlite_database, project_id, layout)
         assert [without_ids(row) for row in after] == [without_ids(row) for row in before]
-    assert load(sqlite_database, first, out, ImportFormat.JSONL).created == 0
+    assert load(sqlite_database, first, out, LAYOUTS[layout]).created == 0
 
 
 def test_what_another_project_has_no_place_for_goes_to_the_origin(
