@@ -19,7 +19,7 @@ from app.projects.service import create_project
 from app.schema import upgrade
 from tests.serving import ServedApp
 
-ROWS = 60_000
+ROWS = 100_000
 STARTED_ROWS = 2000
 
 
