@@ -4,6 +4,9 @@ It needs no script and nothing from another host, so it works under the content 
 on a machine without a network. The document itself is at `/openapi.json`, for tools.
 """
 
+import json
+import re
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.api.problems import CODES, Problem, codes_in
 from app.dependencies import CurrentUser
 from app.web.templating import render
 
@@ -31,6 +35,25 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What comes when all went well."""
+
+    status: str
+    description: str
+    fields: list[Field]
+    example: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error that an operation can answer with."""
+
+    status: int
+    code: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Operation:
     """One method of one path."""
 
@@ -40,8 +63,11 @@ class Operation:
     description: str
     parameters: list[Field]
     body_types: list[str]
+    body_description: str
     body: list[Field]
-    answers: list[tuple[str, str, list[Field]]]
+    commands: list[str]
+    answers: list[Answer]
+    refusals: list[Refusal]
 
     @property
     def anchor(self) -> str:
@@ -53,60 +79,117 @@ class Operation:
 @router.get("/api/docs")
 def api_docs(request: Request, user: CurrentUser) -> Response:
     """Every REST operation with its inputs and outputs."""
-    groups = group_operations(request.app.openapi())
+    document = request.app.openapi()
     base = str(request.base_url).rstrip("/")
-    return render(request, "api_docs/page.html", {"groups": groups, "base_url": base})
+    context = {
+        "groups": group_operations(document, base),
+        "problem": list_fields(document, Problem.model_json_schema()),
+        "base_url": base,
+    }
+    return render(request, "api_docs/page.html", context)
 
 
-def group_operations(document: dict[str, Any]) -> dict[str, list[Operation]]:
+def group_operations(document: dict[str, Any], base_url: str) -> dict[str, list[Operation]]:
     """Operations by the first word of their path."""
     groups: dict[str, list[Operation]] = defaultdict(list)
     for path, item in document.get("paths", {}).items():
         group = path.removeprefix("/api/v1/").partition("/")[0]
         for method in METHODS:
             if method in item:
-                operation = read_operation(document, method, path, item[method])
+                operation = read_operation(document, base_url, method, path, item[method])
                 groups[group].append(operation)
     return dict(sorted(groups.items()))
 
 
 def read_operation(
-    document: dict[str, Any], method: str, path: str, operation: dict[str, Any]
+    document: dict[str, Any], base_url: str, method: str, path: str, operation: dict[str, Any]
 ) -> Operation:
     """One operation of the document in the words of the page."""
-    content = operation.get("requestBody", {}).get("content", {})
+    body = operation.get("requestBody", {})
+    content = body.get("content", {})
     body_schema: dict[str, Any] = next((part.get("schema", {}) for part in content.values()), {})
-    answers = [
-        (status, answer.get("description", ""), read_answer(document, answer))
-        for status, answer in operation.get("responses", {}).items()
-        if status != "422"
-    ]
     return Operation(
         method=method.upper(),
         path=path,
         summary=operation.get("summary", ""),
         description=operation.get("description", ""),
-        parameters=[
-            Field(
-                parameter["name"],
-                describe_type(document, parameter.get("schema", {})),
-                parameter.get("required", False),
-                parameter.get("description", "")
-                or parameter.get("schema", {}).get("description", ""),
-            )
-            for parameter in operation.get("parameters", [])
-            if parameter["in"] in ("path", "query")
-        ],
+        parameters=list_parameters(document, operation),
         body_types=list(content),
+        body_description=body.get("description", ""),
         body=list_fields(document, body_schema),
-        answers=answers,
+        commands=list_commands(base_url + shell_path(path), method.upper(), content),
+        answers=[
+            read_answer(document, status, answer)
+            for status, answer in operation.get("responses", {}).items()
+            if status[0] in "23" or status == "416"
+        ],
+        refusals=[
+            Refusal(int(status), code, CODES[code][1])
+            for status, answer in operation.get("responses", {}).items()
+            if status[0] in "45" and status != "416"
+            for code in codes_in(answer.get("description", ""), int(status))
+        ],
     )
 
 
-def read_answer(document: dict[str, Any], answer: dict[str, Any]) -> list[Field]:
-    """The fields of an answer's JSON body."""
-    schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-    return list_fields(document, schema)
+def list_parameters(document: dict[str, Any], operation: dict[str, Any]) -> list[Field]:
+    """What stands in the path, the query and the headers."""
+    return [
+        Field(
+            parameter["name"],
+            describe_type(document, parameter.get("schema", {})),
+            parameter.get("required", False),
+            describe_field(
+                document,
+                {
+                    **parameter.get("schema", {}),
+                    "description": parameter.get("description", ""),
+                    "examples": [parameter["example"]] if parameter.get("example") else [],
+                },
+            ),
+        )
+        for parameter in operation.get("parameters", [])
+    ]
+
+
+def shell_path(path: str) -> str:
+    """The path with a shell variable for each id."""
+    return re.sub(r"\{(\w+)\}", lambda found: f"${found[1].upper()}", path)
+
+
+def list_commands(url: str, method: str, content: dict[str, Any]) -> list[str]:
+    """The request as a shell command, once for each kind of body that has an example."""
+    start = 'curl -H "Authorization: Bearer $TOKEN"'
+    verb = "" if method == "GET" or (method == "POST" and content) else f" -X {method}"
+    commands = []
+    for media_type, part in content.items():
+        if "example" in part:
+            example = part["example"]
+            text = example if isinstance(example, str) else indented(example)
+            kind = shlex.quote(f"Content-Type: {media_type}")
+            commands.append(
+                f"{start}{verb} {url} \\\n  -H {kind} --data-binary {shlex.quote(text)}"
+            )
+    return commands or [f"{start}{verb} {url}"]
+
+
+def read_answer(document: dict[str, Any], status: str, answer: dict[str, Any]) -> Answer:
+    """The fields and the example of an answer's body."""
+    content: dict[str, Any] = answer.get("content", {})
+    schema = content.get("application/json", {}).get("schema", {})
+    examples = [part["example"] for part in content.values() if "example" in part]
+    example = examples[0] if examples else ""
+    return Answer(
+        status=status,
+        description=answer.get("description", ""),
+        fields=list_fields(document, schema),
+        example=example if isinstance(example, str) else indented(example),
+    )
+
+
+def indented(value: Any) -> str:
+    """The value as JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def list_fields(
@@ -141,11 +224,16 @@ def describe_field(document: dict[str, Any], schema: dict[str, Any]) -> str:
               "exclusiveMaximum": "less than", "maxLength": "longest"}  # fmt: skip
     parts += [f"{words} {inner[key]}" for key, words in limits.items() if key in inner]
     if schema.get("default") is not None:
-        parts.append(f"default {schema['default']}")
+        parts.append(f"default {plain(schema['default'])}")
     examples = schema.get("examples") or inner.get("examples")
     if examples:
-        parts.append(f"e.g. {examples[0]}")
+        parts.append(f"e.g. {plain(examples[0])}")
     return "; ".join(part.strip().rstrip(".") for part in parts if part)
+
+
+def plain(value: Any) -> str:
+    """The value as it stands in a request."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def describe_type(document: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -160,7 +248,8 @@ def describe_type(document: dict[str, Any], schema: dict[str, Any]) -> str:
         return f'"{schema["const"]}"'
     if schema.get("type") == "array":
         return f"array of {describe_type(document, schema.get('items', {}))}"
-    kind = str(schema.get("type", "any"))
+    named = schema.get("type", "any")
+    kind = named if isinstance(named, str) else " or ".join(named)
     return f"{kind} ({schema['format']})" if "format" in schema else kind
 
 
