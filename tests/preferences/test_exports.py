@@ -44,12 +44,14 @@ def read_rows(content: bytes, layout: str) -> list[dict[str, Any]]:
         content, layout = zstandard.ZstdDecompressor().decompressobj().decompress(content), "jsonl"
     if layout == "jsonl":
         return [json.loads(line) for line in content.decode().splitlines()]
+    rows: list[dict[str, Any]]
     if layout == "json":
-        rows: list[dict[str, Any]] = json.loads(content)
+        rows = json.loads(content)
         return rows
     if layout == "csv":
         return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-    return parquet.read_table(io.BytesIO(content)).to_pylist()
+    rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    return rows
 
 
 def spelled(value: Any) -> str:

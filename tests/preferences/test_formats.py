@@ -102,7 +102,7 @@ def test_compressed_lines_are_the_lines(database: Database, project_id: str) -> 
         project_id,
         [ranking(prompt=f"p{number}", texts=["é" * 500, "b", "c"]) for number in range(300)],
     )
-    files = {}
+    files: dict[PairFormat, bytes] = {}
     for layout in (PairFormat.JSONL, PairFormat.JSONL_ZST, PairFormat.JSONL_ZST):
         with database.read() as session:
             pairs = iter_pairs(session, project_id)
