@@ -9,7 +9,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from app.cli.opening import get_project_by_name_or_id, open_database
-from app.errors import NotFound
+from app.errors import Invalid, NotFound
+from app.projects.prompt_mapping import PromptMapping, PromptReading
 from app.projects.reading import ImportFormat, ImportReport, content_type_format, file_name_format
 from app.settings import load_settings
 
@@ -49,16 +50,55 @@ def show_report(report: ImportReport) -> None:
 
 
 @prompts.command("import")
-def import_prompt_file(file: FileArgument, project: ProjectOption) -> None:
+def import_prompt_file(
+    file: FileArgument,
+    project: ProjectOption,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Column of the prompt; left out, each row's own columns tell."),
+    ] = None,
+    read_as: Annotated[
+        PromptReading, typer.Option(help="How the column of --column is read.")
+    ] = PromptReading.PROMPT,
+    input_column: Annotated[
+        str | None, typer.Option(help="With --read-as instruction: column of its input.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="With --column: column of the external id.")
+    ] = None,
+    tags_column: Annotated[
+        str | None, typer.Option(help="With --column: column of the tags.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="With --column: a column that is not kept.")
+    ] = None,
+) -> None:
     """Import prompts from JSONL, JSON, CSV, Parquet or text; every good line is kept once."""
     from app.projects.prompts import import_prompts
 
+    mapping = None
+    if column is not None:
+        mapping = PromptMapping(
+            column=column,
+            reading=read_as,
+            input=input_column,
+            external_id=id_column,
+            tags=tags_column,
+            dropped=tuple(drop or ()),
+        )
+    elif input_column or id_column or tags_column or drop:
+        raise Invalid("Name the column of the prompt too: --column.")
     settings = load_settings()
     with open_database(settings) as database, open_source(file) as (source, layout):
         with database.read() as session:
             project_id = get_project_by_name_or_id(session, project).id
         report = import_prompts(
-            database, project_id, source, layout, max_line_bytes=settings.max_line_bytes
+            database,
+            project_id,
+            source,
+            layout,
+            mapping=mapping,
+            max_line_bytes=settings.max_line_bytes,
         )
     show_report(report)
 

@@ -10,6 +10,7 @@ import pytest
 
 from app.db import Database
 from app.models import Role
+from app.projects.prompts import list_prompts
 from app.projects.service import create_project
 
 pytestmark = pytest.mark.slow
@@ -88,6 +89,29 @@ def test_an_unreachable_database_is_named(data_dir: Path) -> None:
     assert "secret" not in done.stderr
 
 
+def test_prompts_of_any_columns_are_imported_when_they_are_named(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    podium(data_dir, "migrate")
+    project_id = add_project(data_dir)
+    table = tmp_path / "fragen.csv"
+    table.write_text("frage;nr;art;notiz\nWarum?;7;a,b;weg\n")
+    named = ("--column", "frage", "--read-as", "text", "--id-column", "nr")
+    more = ("--tags-column", "art", "--drop", "notiz")
+    imported = podium(
+        data_dir, "prompts", "import", "--project", "Essays", str(table), *named, *more
+    )
+    assert "created 1, duplicates 0, rejected 0" in imported.stdout
+    database = Database(f"sqlite:///{data_dir / 'podium.sqlite3'}")
+    with database.read() as session:
+        (prompt,) = list_prompts(session, project_id)
+    database.dispose()
+    assert (prompt.external_id, prompt.tags, prompt.details) == ("7", ["a", "b"], {})
+    half = podium(data_dir, "prompts", "import", "--project", "Essays", str(table), *more)
+    assert half.returncode == 1
+    assert "--column" in half.stderr
+
+
 def test_prompts_and_rankings_go_in_and_pairs_come_out(data_dir: Path, tmp_path: Path) -> None:
     podium(data_dir, "migrate")
     add_project(data_dir)
@@ -110,6 +134,17 @@ def test_prompts_and_rankings_go_in_and_pairs_come_out(data_dir: Path, tmp_path:
         0,
         "created 1, duplicates 0, rejected 0",
     ), imported.stderr
+    assert imported.stderr.strip() == "read as podium"
+    flat = tmp_path / "pairs.csv"
+    flat.write_text("prompt,chosen,rejected\nHow?,x,\n")
+    refused = podium(
+        data_dir, "rankings", "import", "--format", "trl", "--project", "Essays", str(flat)
+    )
+    assert (refused.returncode, refused.stdout.strip()) == (
+        1,
+        "created 0, duplicates 0, rejected 1",
+    )
+    assert refused.stderr == "read as trl\nline 2: rejected is missing\n"
     exported = podium(data_dir, "pairs", "export", "--project", "Essays", "--schema", "trl")
     rows = [json.loads(line) for line in exported.stdout.splitlines()]
     assert {(row["chosen"], row["rejected"]) for row in rows} == {
