@@ -48,6 +48,7 @@ CODES: dict[str, tuple[int, str]] = {
     "wrong_encoding": (422, "the text is not UTF-8"),
     "broken_json": (422, "the body is not JSON"),
     "broken_parquet": (422, "the body is not readable Parquet"),
+    "broken_header": (422, "the names of the columns cannot be read"),
     "unknown_columns": (422, "no column holds what is to be imported"),
     "unknown_format": (422, "no format has this name, or the rows are of none that is known"),
     "no_good_task": (422, "none of the tasks can be taken"),

@@ -2,11 +2,12 @@
 
 import tempfile
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, Field
 
+from app.api.problems import problems
 from app.dependencies import AppSettings
 from app.errors import Invalid, TooLarge
 from app.projects.reading import ImportReport
@@ -75,11 +76,13 @@ def describe_import(report: ImportReport) -> ImportOut:
     )
 
 
-IMPORT_ERRORS: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`project_archived`."},
-    413: {"description": "`too_large`: the body has more bytes than this server takes."},
-    422: {
-        "description": "`unsupported_content_type`, `wrong_encoding`, `unknown_columns`, "
-        "`broken_json`, `broken_parquet`: the body as a whole cannot be imported."
-    },
-}
+IMPORT_ERRORS = problems(
+    "project_archived",
+    "too_large",
+    "unsupported_content_type",
+    "wrong_encoding",
+    "unknown_columns",
+    "broken_header",
+    "broken_json",
+    "broken_parquet",
+)

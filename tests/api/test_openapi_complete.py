@@ -24,7 +24,9 @@ PAGES_ALONE = {
     # Codes of what only pages and commands do, or that another process speaks.
     "cross_origin",
     "email_taken",
+    "empty_file",
     "error",
+    "import_running",
     "internal_error",
     "last_admin",
     "link_gone",
@@ -33,6 +35,7 @@ PAGES_ALONE = {
     "too_many_requests",
     "too_many_tokens",
     "unsupported_file",
+    "upload_not_found",
     "weak_password",
     "wrong_password",
 }
