@@ -270,18 +270,22 @@ def _store_batch_prompts(
 
     Every ranking's tags come to its prompt, whether or not that was there.
     """
+    tags: dict[str, dict[str, None]] = defaultdict(dict)
+    for ranking in rankings:
+        if ranking.tags:
+            tags[ranking.prompt_hash].update(dict.fromkeys(ranking.tags))
     parsed = [
         ParsedPrompt(
-            ranking.messages, ranking.is_chat, ranking.prompt_external_id, ranking.metadata
+            messages=ranking.messages,
+            is_chat=ranking.is_chat,
+            external_id=ranking.prompt_external_id,
+            details=ranking.metadata,
+            tags=list(tags.get(ranking.prompt_hash, ())),
         )
         for ranking in fresh
     ]
     if parsed:
         store_prompts(session, project_id, parsed)
-    tags: dict[str, dict[str, None]] = defaultdict(dict)
-    for ranking in rankings:
-        if ranking.tags:
-            tags[ranking.prompt_hash].update(dict.fromkeys(ranking.tags))
     hashes = {ranking.prompt_hash for ranking in fresh} | tags.keys()
     if not hashes:
         return {}

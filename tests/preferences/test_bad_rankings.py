@@ -127,7 +127,7 @@ print(report.created, report.rejected_total, growth)
 def test_memory_stays_flat_whatever_the_size_of_the_import(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
-    """A few batches before and 40 MB after: less than 25 MB more, hundreds of bad lines among them."""
+    """A few batches first, then 40 MB, bad lines among them: less than 25 MB more."""
     project_id = make_project(sqlite_database)
     paths = [tmp_path / "some.jsonl", tmp_path / "many.jsonl"]
     texts = ["word " * 100, "other words " * 50, "and more " * 60]
