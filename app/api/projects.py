@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.audit import record
 from app.api.paging import Cursor, Limit
+from app.api.prompts_body import PROMPTS_BODY
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
 from app.labeling.flags import list_flags
@@ -188,58 +189,6 @@ class PromptList(BaseModel):
 
     items: list[PromptOut] = Field(description="The prompts of this page.")
     next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
-
-
-PROMPTS_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A JSON list; or one prompt a line (JSONL), a row (CSV, Parquet), or a line "
-        "of plain text. The prompt is in `messages`, `text`, `prompt`, `instruction` (with "
-        "`input`) or `turns`; `external_id` or `id` and `tags` (a list, or texts with commas "
-        "between them) are kept, every other column becomes metadata.",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "prompts": {
-                            "type": "array",
-                            "description": "The prompts, each as on a line of JSONL.",
-                            "items": {"type": "object"},
-                        }
-                    },
-                    "required": ["prompts"],
-                },
-                "example": {
-                    "prompts": [
-                        {"text": "Why is the sky blue?", "external_id": "sky"},
-                        {
-                            "messages": [
-                                {"role": "system", "content": "Be brief."},
-                                {"role": "user", "content": "Why is the sky blue?"},
-                            ],
-                            "tags": ["short"],
-                            "metadata": {"topic": "physics"},
-                        },
-                    ]
-                },
-            },
-            "application/x-ndjson": {
-                "schema": {"type": "string"},
-                "example": '{"text": "Why is the sky blue?"}\n{"text": "What is rain?"}\n',
-            },
-            "text/csv": {
-                "schema": {"type": "string"},
-                "example": "text,topic\nWhy is the sky blue?,physics\n",
-            },
-            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
-            "text/plain": {
-                "schema": {"type": "string"},
-                "example": "Why is the sky blue?\nWhat is rain?\n",
-            },
-        },
-    }
-}
 
 
 @router.post("/projects", status_code=201, summary="Create a project", responses=NAME_TAKEN)
