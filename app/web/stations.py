@@ -85,10 +85,12 @@ def build_stations(state: LoopState, project_id: str, user: User) -> list[Statio
 
 
 def _without_admin_links(station: Station) -> Station:
-    """The same station for a researcher, who may not open jobs, people or the form of a round."""
+    """The same station for a researcher, who may not open jobs, people or the forms."""
 
     def closed(url: str) -> bool:
-        return url.startswith(("/jobs/", "/people")) or url.endswith("/rounds/new")
+        return url.startswith(("/jobs/", "/people")) or url.endswith(
+            ("/rounds/new", "/rankings/import")
+        )
 
     return replace(
         station,
@@ -228,7 +230,8 @@ def _pairs(state: LoopState, base: str) -> Station:
     )
     if not state.rankings:
         note = Note(text="Come by themselves with the first ranking.")
-        return replace(station, unit="pairs", notes=(note,))
+        made_elsewhere = Link(label="Import rankings", url=f"{base}/rankings/import")
+        return replace(station, unit="pairs", notes=(note,), links=(made_elsewhere,))
     notes: tuple[Note, ...] = ()
     if state.snapshots:
         noun = "snapshot" if state.snapshots == 1 else "snapshots"
