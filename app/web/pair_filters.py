@@ -16,15 +16,16 @@ from app.preferences.filters import PairFilters
 from app.preferences.queries import list_completion_models, list_labelers
 from app.projects.rounds import list_rounds
 from app.projects.tags import list_tags, parse_metadata_filter
+from app.web.filters import plural
 from app.web.forms import FormFields, read_percent, text_of
 
 SIMULATED = {"": None, "only": True, "none": False}
 ABOUT_AS_LONG = 50
 """Texts that differ by at most so many characters are about as long."""
 LENGTHS: dict[str, tuple[str, int | None, int | None]] = {
-    "shorter": ("The shorter text wins", None, -1),
-    "longer": ("The longer text wins", 1, None),
-    "similar": (f"About as long (± {ABOUT_AS_LONG})", -ABOUT_AS_LONG, ABOUT_AS_LONG),
+    "shorter": ("Shorter wins", None, -1),
+    "longer": ("Longer wins", 1, None),
+    "similar": ("About as long", -ABOUT_AS_LONG, ABOUT_AS_LONG),
 }
 """Choices of a difference in length: their words, and the least and the most of it."""
 LARGEST_DIFFERENCE = 10_000_000
@@ -122,6 +123,8 @@ class FilterForm:
             return LENGTHS[value][0].lower()
         if name in ("min_agreement", "max_agreement"):
             return f"agreement {BOUNDS[name[:3]]} {value.strip().removesuffix('%')}%"
+        if name.endswith("length_difference"):
+            return _describe_length(name[:3], self._characters(name, None) or 0)
         typed: dict[str, Any] = {"simulated": value == "only", "repeats": False}
         return describe_filter(name, typed.get(name, value), round_numbers, flags)
 
@@ -209,9 +212,16 @@ def describe_filter(
         case "min_agreement" | "max_agreement":
             return f"agreement {BOUNDS[name[:3]]} {value:.0%}"
         case "min_length_difference" | "max_length_difference":
-            return f"chosen {BOUNDS[name[:3]]} {value} characters longer".replace("-", "−")
+            return _describe_length(name[:3], int(value))
         case _:
             return f"{name} {value}"
+
+
+def _describe_length(bound: str, characters: int) -> str:
+    if characters >= 0:
+        return f"chosen longer by {BOUNDS[bound]} {plural(characters, 'character')}"
+    other = {"min": "at most", "max": "at least"}[bound]
+    return f"chosen shorter by {other} {plural(-characters, 'character')}"
 
 
 def describe_filters(

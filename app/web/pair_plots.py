@@ -4,7 +4,7 @@ ranks were given."""
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from math import ceil
 from urllib.parse import urlencode
@@ -27,6 +27,8 @@ from app.web.plots.scales import Scale, Table, Tick, nice_steps, spell_day, upri
 MOST_BARS = 60
 LEAST_BARS = 7
 MOST_MODELS = 16
+LEAST_SPANS = 3
+"""Of a difference in length, to either side."""
 EVEN = 0.5
 RANK_STEPS = (0.1, 0.2, 0.3, 0.4)
 """Where the five shades of a rank's share meet."""
@@ -80,8 +82,7 @@ def plot_times(days: Mapping[date, int]) -> BarPlot:
     while len(places) < LEAST_BARS:
         places.insert(0, unit.start(places[0] - timedelta(days=1)))
     best = max(places, key=lambda place: counts[place])
-    when = spell_day(first) if first == last else f"{spell_day(first)} to {spell_day(last)}"
-    finding = f"{plural(sum(days.values()), 'pair')}, {when} {last.year}, by {unit.name}"
+    finding = f"{plural(sum(days.values()), 'pair')}, {_period(first, last)}, by {unit.name}"
     if len(counts) > 1:
         finding += f"; the most {_on(unit, best)} ({counts[best]:,})"
     every = ceil(len(places) / 6)
@@ -103,6 +104,13 @@ def plot_times(days: Mapping[date, int]) -> BarPlot:
         first_column=unit.name.capitalize(),
         cells=[place.isoformat() for place in places],
     )
+
+
+def _period(first: date, last: date) -> str:
+    if first == last:
+        return f"{spell_day(last)} {last.year}"
+    year = f" {first.year}" if first.year != last.year else ""
+    return f"{spell_day(first)}{year} to {spell_day(last)} {last.year}"
 
 
 def _units(unit: TimeUnit, first: date, last: date) -> list[date]:
@@ -132,7 +140,7 @@ def plot_wins(wins: Sequence[ModelWins], address: str) -> ForestPlot:
         finding += f" and {len(better) - 3} more." if len(better) > 3 else "."
     if len(wins) > MOST_MODELS:
         finding += f" The best {MOST_MODELS} of {len(wins)} are shown."
-    return plot_forest(
+    plot = plot_forest(
         "wins",
         "Which model wins",
         [
@@ -149,6 +157,8 @@ def plot_wins(wins: Sequence[ModelWins], address: str) -> ForestPlot:
         reference=EVEN,
         reference_label="50%",
     )
+    # To win more or less than half is no alarm: nothing is marked as off.
+    return replace(plot, rows=[replace(row, off=False) for row in plot.rows])
 
 
 def _above_even(one: ModelWins) -> bool:
@@ -158,7 +168,8 @@ def _above_even(one: ModelWins) -> bool:
 def plot_lengths(lengths: Lengths) -> BarPlot:
     """Bars for how much longer the chosen text is, in spans that grow to both sides of 0."""
     title = "How much longer the chosen text is"
-    counts = [span.pairs for span in lengths.spans]
+    spans = _without_empty_ends(lengths.spans)
+    counts = [span.pairs for span in spans]
     share = lengths.longer_wins
     if lengths.mean_chosen is None or lengths.mean_rejected is None:
         return _no_bars("lengths", title)
@@ -179,20 +190,29 @@ def plot_lengths(lengths: Lengths) -> BarPlot:
             label=_signed(span.low if place > middle else span.high),
             wide=abs(place - middle) % 2 == 0,
         )
-        for place, span in enumerate(lengths.spans)
-        if place != middle
+        for place, span in enumerate(spans)
+        if place != middle and _signed(span.low if place > middle else span.high)
     ]
     return _bar_plot(
         "lengths",
         title,
         finding,
         counts,
-        [_spell_span(span) for span in lengths.spans],
+        [_spell_span(span) for span in spans],
         x_ticks=ticks,
         first_column="Characters longer",
-        cells=[_spell_span(span) for span in lengths.spans],
+        cells=[_spell_span(span) for span in spans],
         reference=Tick(at=50, label="equally long"),
     )
+
+
+def _without_empty_ends(spans: Sequence[LengthSpan]) -> Sequence[LengthSpan]:
+    """The spans up to the farthest with a pair, as many to either side."""
+    reach = len(spans) // 2
+    while reach > LEAST_SPANS and not spans[0].pairs and not spans[-1].pairs:
+        spans = spans[1:-1]
+        reach -= 1
+    return spans
 
 
 def _signed(value: int | None) -> str:

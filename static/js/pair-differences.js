@@ -1,5 +1,5 @@
 // Marks the words that only one text of a pair has, in the texts as they are shown: <ins> in the
-// chosen, <del> in the rejected one. Pairs are compared when they come into view.
+// chosen, <del> in the rejected one.
 
 import { compareWords, countWords, loadWordDiff } from "./text-difference.js";
 
@@ -8,7 +8,7 @@ const LONGEST_MILLISECONDS = 500;
 /** Texts that share less of their words are not marked unless asked for: nearly all would be. */
 const LEAST_SHARED = 0.25;
 
-let observer;
+let showing;
 
 /** Bind the switch and the pairs that are on the page now. */
 export function bindDifferences(root) {
@@ -39,32 +39,30 @@ function remember(wanted) {
   }
 }
 
-function show(root, wanted) {
+async function show(root, wanted) {
   root.querySelector("[data-difference-key]").hidden = !wanted;
-  observer?.disconnect();
-  const pairs = root.querySelectorAll("[data-pair]");
+  const pairs = [...root.querySelectorAll("[data-pair]")];
+  showing = root;
   if (!wanted) {
     pairs.forEach(clear);
     return;
   }
-  observer = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        observer.unobserve(target);
-        mark(target);
-      }
-    },
-    { rootMargin: "300px" },
-  );
-  pairs.forEach((pair) => observer.observe(pair));
+  await loadWordDiff();
+  // One after the other, with time between them for the page to answer.
+  for (const pair of pairs) {
+    await new Promise((resume) => setTimeout(resume));
+    if (showing !== root || !root.isConnected || !isOn()) return;
+    mark(pair);
+  }
 }
 
-async function mark(pair, evenUnlike = false) {
+function isOn() {
+  return document.querySelector("[data-show-differences]")?.checked;
+}
+
+function mark(pair, evenUnlike = false) {
   const sides = pair.querySelectorAll("[data-pair-text]");
   if (sides.length < 2) return;
-  await loadWordDiff();
-  if (!document.querySelector("[data-show-differences]")?.checked || !pair.isConnected) return;
   clear(pair);
   const [chosen, rejected] = [...sides].map(readText);
   const changes = compareWords(rejected.text, chosen.text, LONGEST_MILLISECONDS);
@@ -93,12 +91,12 @@ function shareOfWords(changes) {
 }
 
 /** Where the marked parts of a text begin and end. */
-function spans(parts, mark_, length) {
+function spans(parts, mine, length) {
   const found = [];
   let at = 0;
   for (const part of parts) {
     const end = at + length(part);
-    if (part[mark_]) found.push([at, end]);
+    if (part[mine]) found.push([at, end]);
     at = end;
   }
   return found;
@@ -127,16 +125,16 @@ function wrap({ nodes }, marked, tag) {
       piece.splitText(Math.min(to, end) - Math.max(from, start));
       // White space between blocks is not text of its own.
       if (!piece.data.trim()) continue;
-      const mark_ = document.createElement(tag);
-      mark_.dataset.difference = "";
-      piece.replaceWith(mark_);
-      mark_.append(piece);
+      const element = document.createElement(tag);
+      element.dataset.difference = "";
+      piece.replaceWith(element);
+      element.append(piece);
     }
   }
 }
 
 function clear(pair) {
-  pair.querySelectorAll("[data-difference]").forEach((marked) => marked.replaceWith(...marked.childNodes));
+  pair.querySelectorAll("[data-difference]").forEach((one) => one.replaceWith(...one.childNodes));
   pair.querySelectorAll("[data-pair-text]").forEach((text) => text.normalize());
   const said = pair.querySelector("[data-pair-said]");
   said.hidden = true;

@@ -60,7 +60,11 @@ PAGES = [
     Shown("/projects/{project_id}/settings"),
     Shown("/projects/{project_id}/guidelines"),
     Shown("/projects/{project_id}/prompts"),
-    Shown("/projects/{project_id}/prompts", "admin", "/projects/{project_id}/prompts?query=nothing"),
+    Shown(
+        "/projects/{project_id}/prompts",
+        "admin",
+        "/projects/{project_id}/prompts?query=nothing",
+    ),
     Shown("/projects/{project_id}/prompts/add"),
     Shown(
         "/projects/{project_id}/prompts/add/{upload_id}",
@@ -101,9 +105,27 @@ PAGES = [
     Shown("/rounds/{round_id}", "admin", "/rounds/{short_round_id}"),
     Shown("/projects/{project_id}/pairs"),
     Shown("/projects/{project_id}/pairs", "admin", "/projects/{empty_id}/pairs"),
+    Shown(
+        "/projects/{project_id}/pairs",
+        "admin",
+        "/projects/{project_id}/pairs?view=rankings&length=longer&min_length_difference=2"
+        "&without_flag=unsafe&repeats=none",
+    ),
+    Shown(
+        "/projects/{project_id}/pairs", "researcher", "/projects/{project_id}/pairs?labeler=nobody"
+    ),
+    Shown("/projects/{project_id}/pairs/counts"),
+    Shown("/projects/{project_id}/pairs/plots"),
+    Shown("/projects/{project_id}/pairs/plots", "admin", "/projects/{empty_id}/pairs/plots"),
     Shown("/projects/{project_id}/snapshots"),
     Shown("/projects/{project_id}/snapshots", "admin", "/projects/{empty_id}/snapshots"),
     Shown("/snapshots/{snapshot_id}", "researcher"),
+    Shown("/snapshots/{snapshot_id}", "admin", "/snapshots/{split_snapshot_id}"),
+    Shown(
+        "/snapshots/{snapshot_id}/diff",
+        "researcher",
+        "/snapshots/{snapshot_id}/diff?against={split_snapshot_id}",
+    ),
     Shown("/projects/{project_id}/agreement"),
     Shown("/projects/{project_id}/agreement", "admin", "/projects/{empty_id}/agreement"),
     Shown("/projects/{project_id}/people"),
@@ -163,7 +185,8 @@ NOT_PAGES = {
     "/assignments/{assignment_id}/texts": "for the page's script",
     "/projects/{project_id}/loop": "a fragment of the project's page",
     "/projects/{project_id}/rounds/estimate": "a fragment of the form of a round",
-    "/projects/{project_id}/pairs/export": "a file",
+    "/projects/{project_id}/pairs/export": "leads on to a file",
+    "/snapshots/{snapshot_id}/download": "leads on to a file",
     "/projects/{project_id}/imports/{upload_id}/rejected.csv": "a file",
 }
 

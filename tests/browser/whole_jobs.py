@@ -34,7 +34,7 @@ POLICY = "smollm2-135m-instruct"
 
 def add_models(session: Session, admin: User, project: Project) -> dict[str, str]:
     """A reward model of the snapshot, a policy tuned against it, a served one, an archived one."""
-    snapshot = session.scalars(select(Snapshot)).one()
+    snapshot = session.scalars(select(Snapshot).order_by(Snapshot.id).limit(1)).one()
     bins = [
         {
             "low": n / 5,

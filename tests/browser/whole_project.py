@@ -34,8 +34,10 @@ from app.models import (
     User,
     utc_now,
 )
+from app.preferences.filters import PairFilters
 from app.preferences.imports import import_rankings
 from app.preferences.snapshots import create_snapshot
+from app.preferences.splits import SplitPlan
 from app.projects.prompts import add_prompt
 from app.projects.service import archive_project, create_project, update_project
 from app.projects.task_import import import_tasks
@@ -171,6 +173,15 @@ def _add_ranked_round(
         lease_seconds=LEASE_SECONDS,
     )
     snapshot = create_snapshot(session, admin, project.id, name="First week, before the move")
+    split = create_snapshot(
+        session,
+        admin,
+        project.id,
+        name="The longer text wins",
+        licence="CC-BY-4.0",
+        filters=PairFilters(min_length_difference=1),
+        plan=SplitPlan(shares={"train": 0.5, "test": 0.5}),
+    )
     skipped = session.scalars(
         select(Assignment.id).where(
             Assignment.user_id == labelers[0].id, Assignment.state == "skipped"
@@ -185,6 +196,7 @@ def _add_ranked_round(
     return {
         "round_id": round_.id,
         "snapshot_id": snapshot.id,
+        "split_snapshot_id": split.id,
         "assignment_id": in_hand.id,
         "ranked_assignment_id": first,
         "skipped_assignment_id": skipped,
