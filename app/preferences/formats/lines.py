@@ -18,6 +18,8 @@ from app.preferences.queries import Pair, PairStream, RankedCompletion, Sides, S
 from app.projects.messages import prompt_text
 
 CHUNK_BYTES = 500_000
+ENTRY_BYTES = 1000
+"""About what remembering a completion takes beside its text."""
 REMEMBERED_BYTES = 2_000_000
 OPTIONS = orjson.OPT_UTC_Z
 ASSISTANT = b"\\n\\nAssistant: "
@@ -145,13 +147,20 @@ class _Encoded(dict[RankedCompletion, tuple[bytes, bytes, bytes]]):
     size = 0
 
     def __missing__(self, completion: RankedCompletion) -> tuple[bytes, bytes, bytes]:
-        text = encode(completion.text)
-        self.size += len(text)
+        pieces = _fitted(completion.text), _fitted(completion.id), _fitted(completion.model)
+        size = ENTRY_BYTES + len(pieces[0])
+        self.size += size
         if self.size > REMEMBERED_BYTES:
             self.clear()
-            self.size = len(text)
-        self[completion] = pieces = (text, encode(completion.id), encode(completion.model))
+            self.size = size
+        self[completion] = pieces
         return pieces
+
+
+def _fitted(value: Any) -> bytes:
+    """The value as JSON in no more memory than it needs: what orjson gives keeps the 4 KB that it
+    was written in."""
+    return bytes(memoryview(encode(value)))
 
 
 LINES: dict[PairSchema, Callable[[Rankings], Iterator[bytes]]] = {
