@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.api.problems import CODES, Problem, codes_in
 from app.dependencies import CurrentUser
 from app.web.templating import render
 
@@ -22,6 +21,7 @@ router = APIRouter()
 
 METHODS = ("get", "post", "put", "patch", "delete")
 DEEPEST = 4
+PROBLEM = "application/problem+json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def api_docs(request: Request, user: CurrentUser) -> Response:
     base = str(request.base_url).rstrip("/")
     context = {
         "groups": group_operations(document, base),
-        "problem": list_fields(document, Problem.model_json_schema()),
+        "problem": list_fields(document, {"$ref": "#/components/schemas/Problem"}),
         "base_url": base,
     }
     return render(request, "api_docs/page.html", context)
@@ -124,10 +124,12 @@ def read_operation(
             if status[0] in "23" or status == "416"
         ],
         refusals=[
-            Refusal(int(status), code, CODES[code][1])
+            Refusal(int(status), code, shown["value"]["detail"])
             for status, answer in operation.get("responses", {}).items()
-            if status[0] in "45" and status != "416"
-            for code in codes_in(answer.get("description", ""), int(status))
+            for code, shown in answer.get("content", {})
+            .get(PROBLEM, {})
+            .get("examples", {})
+            .items()
         ],
     )
 

@@ -227,6 +227,24 @@ def test_nobody_gets_the_401_that_is_documented(shared: Seeded, operation: Opera
     check_answer(operation, answer)
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [one for one in operations() if "403" in one.spec["responses"]],
+    ids=lambda one: one.name,
+)
+def test_a_labeler_gets_the_403_that_is_documented(shared: Seeded, operation: Operation) -> None:
+    app = shared.client.app
+    assert isinstance(app, FastAPI)
+    with app.state.database.read() as session:
+        lena = find_user_by_email(session, "lena@example.org")
+    assert lena is not None
+    media_type, body = bodies(operation)[0]
+    labeler = Seeded(sign_in(app, lena), shared.ids, shared.completions)
+    answer = send(labeler, operation, media_type, body)
+    assert answer.status_code == 403, answer.text
+    check_answer(operation, answer)
+
+
 def send(
     seeded: Seeded,
     operation: Operation,

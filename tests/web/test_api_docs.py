@@ -34,7 +34,8 @@ def test_every_operation_shows_its_errors_and_examples(
         assert {refusal.code for refusal in read.refusals} == codes
         assert len(read.parameters) == len(operation.spec.get("parameters", []))
         for refusal in read.refusals:
-            assert CODES[refusal.code] == (refusal.status, refusal.meaning)
+            status, meaning = CODES[refusal.code]
+            assert (refusal.status, refusal.meaning.lower()) == (status, f"{meaning}.".lower())
         for command in read.commands:
             assert command in html.unescape(page)
         for answer in read.answers:
