@@ -359,3 +359,58 @@ def test_prompts_are_found_by_their_words_whatever_the_letter_case(
 def test_an_empty_cell_is_called_empty(sqlite_database: Database, sqlite_project_id: str) -> None:
     report = load(sqlite_database, sqlite_project_id, b"text,lang\nWhy?,en\n,de\n", "csv")
     assert (report.created, report.rejected) == (1, [RejectedLine(3, "text is empty")])
+
+
+def test_prompts_are_filtered_by_words_tag_and_metadata_together(
+    database: Database, project_id: str
+) -> None:
+    rows = [
+        {"text": "Why is the sky blue?", "tags": ["short", "it's"], "topic": "sky", "n": 2},
+        {"text": "Why is the sea blue?", "tags": "short", "topic": "sea", "hard": True},
+        {"text": "Why?", "topic": "sky"},
+    ]
+    load(database, project_id, "\n".join(map(json.dumps, rows)))
+    with database.read() as session:
+        for filters, found in (
+            ({"tag": "short"}, 2),
+            ({"tag": "it's"}, 1),
+            ({"tag": "shor"}, 0),
+            ({"metadata": "topic=sky"}, 2),
+            ({"metadata": "n=2"}, 1),
+            ({"metadata": "hard=true"}, 1),
+            ({"metadata": "nothing=x"}, 0),
+            ({"tag": "short", "metadata": "topic=sky"}, 1),
+            ({"query": "sea", "tag": "short", "metadata": "topic=sky"}, 0),
+            ({"query": "blue", "tag": "short"}, 2),
+        ):
+            assert count_prompts(session, project_id, **filters) == found, filters
+            assert len(list_prompts(session, project_id, **filters)) == found, filters
+        with pytest.raises(Invalid):
+            count_prompts(session, project_id, metadata="topic")
+
+
+def test_import_tells_of_every_batch_and_ends_where_that_raises(
+    sqlite_database: Database, sqlite_project_id: str
+) -> None:
+    class StopHere(Exception):
+        pass
+
+    seen: list[int] = []
+
+    def after(report: ImportReport) -> None:
+        seen.append(report.created)
+        if report.created == 2000:
+            raise StopHere
+
+    content = "".join(f"prompt {n}\n" for n in range(5000)).encode()
+    with pytest.raises(StopHere):
+        import_prompts(
+            sqlite_database,
+            sqlite_project_id,
+            io.BytesIO(content),
+            ImportFormat.LINES,
+            on_batch=after,
+        )
+    assert seen == [1000, 2000]
+    with sqlite_database.read() as session:
+        assert count_prompts(session, sqlite_project_id) == 2000
