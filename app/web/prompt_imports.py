@@ -45,7 +45,7 @@ READINGS = [
     (PromptReading.TEXT, "text"),
     (PromptReading.MESSAGES, "chat messages"),
     (PromptReading.PROMPT, "text or chat"),
-    (PromptReading.INSTRUCTION, "instruction and input"),
+    (PromptReading.INSTRUCTION, "instruction + input"),
     (PromptReading.TURNS, "first of the turns"),
 ]
 

@@ -87,6 +87,26 @@ def test_prompts_come_in_every_content_type(admin_client: TestClient, project_id
     assert len(found["items"]) == 1
 
 
+def test_prompts_carry_tags_and_are_listed_by_tag_and_metadata(
+    admin_client: TestClient, project_id: str
+) -> None:
+    rows = [{"text": "a", "tags": ["x", "y"], "topic": "sky"}, {"text": "b", "tags": "x"}]
+    send(admin_client, project_id, json.dumps({"prompts": rows}), "application/json")
+    path = f"/api/v1/projects/{project_id}/prompts"
+    for filters, texts in (
+        ({"tag": "x"}, ["a", "b"]),
+        ({"tag": "y"}, ["a"]),
+        ({"metadata": "topic=sky"}, ["a"]),
+        ({"tag": "x", "query": "b"}, ["b"]),
+    ):
+        items = admin_client.get(path, params=filters).json()["items"]
+        assert [item["text"] for item in items] == texts, filters
+    assert items[0]["tags"] == ["x"]
+    wrong = admin_client.get(path, params={"metadata": "topic"})
+    assert wrong.status_code == 422
+    assert "metadata" in wrong.json()["fields"]
+
+
 def test_bad_lines_are_named_and_bad_bodies_refused(
     admin_client: TestClient, project_id: str
 ) -> None:

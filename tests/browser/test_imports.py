@@ -42,8 +42,8 @@ def numbers(page) -> list[int]:
 @pytest.mark.parametrize(
     ("name", "count", "column", "reading"),
     [
-        ("self_instruct_seed_tasks", 175, "instruction", "instruction and input"),
-        ("user_oriented_instructions", 252, "instruction", "instruction and input"),
+        ("self_instruct_seed_tasks", 175, "instruction", "instruction + input"),
+        ("user_oriented_instructions", 252, "instruction", "instruction + input"),
         ("vicuna_bench", 80, "turns", "first of the turns"),
     ],
 )
