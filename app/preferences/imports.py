@@ -60,7 +60,7 @@ def import_rankings(
     max_line_bytes: int = MAX_LINE_BYTES,
     on_batch: Callable[[ImportReport], None] | None = None,
 ) -> ImportReport:
-    """Store every good ranking of the source once, in transactions of a few hundred.
+    """Store every good ranking of the source once, in transactions of at most a thousand.
 
     `format_name` is one of FORMATS; without it the first rows tell. `on_batch` hears of the report
     so far after every batch that is committed.
