@@ -1,6 +1,7 @@
 """The pairs of a project, looked through with filters, counted, and on their way out."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
@@ -85,13 +86,15 @@ def show_pairs(
             **choices,
         },
     )
-    response.headers["HX-Push-Url"] = f"{address}?{_address_query(form, view, cursor)}"
+    response.headers["HX-Push-Url"] = address + _address_query(form, view, cursor)
     return response
 
 
 def _address_query(form: FilterForm, view: str, cursor: str) -> str:
-    parts = [f"view={view}" if view != "pairs" else "", form.query]
-    return "&".join(part for part in [*parts, f"cursor={cursor}" if cursor else ""] if part)
+    """What follows the page's path, for the browser to show."""
+    parts = {"view": view if view != "pairs" else "", **form.values, "cursor": cursor}
+    query = urlencode({name: value for name, value in parts.items() if value})
+    return f"?{query}" if query else ""
 
 
 def _page(

@@ -82,6 +82,7 @@ def test_models_win_the_share_of_pairs_that_counting_gives(
     assert {one.model: one.share.n for one in wins} == played
     for one in wins:
         assert one.share.value == pytest.approx(won[one.model] / played[one.model])
+        assert one.share.value is not None
         assert one.share.low is not None
         assert one.share.high is not None
         assert one.share.low <= one.share.value <= one.share.high
