@@ -115,7 +115,8 @@ def import_prompts(
     """Store every good prompt of the source once, in transactions of a thousand rows.
 
     Without a mapping each row is recognised by its own columns. `on_batch` is called after every
-    committed batch with the report so far; what it raises ends the import there. Killed in the
+    committed batch, and after every thousand bad lines, with the report so far; what it raises
+    ends the import there. Killed in the
     middle and run again it completes the import: what is there already counts as duplicate.
     Invalid where the file as a whole cannot be prompts; single bad lines are in the report with
     their reason.
@@ -134,10 +135,11 @@ def import_prompts(
     )
     report = ImportReport()
     for batch in _batches(rows, mapping, report):
-        with database.write() as session:
-            created = len(store_prompts(session, project_id, batch))
-        report.created += created
-        report.duplicates += len(batch) - created
+        if batch:
+            with database.write() as session:
+                created = len(store_prompts(session, project_id, batch))
+            report.created += created
+            report.duplicates += len(batch) - created
         if on_batch is not None:
             on_batch(report)
     return report
@@ -146,21 +148,21 @@ def import_prompts(
 def _batches(
     rows: Iterator[SourceRow | RejectedLine], mapping: PromptMapping | None, report: ImportReport
 ) -> Iterator[list[ParsedPrompt]]:
+    """Good rows together, at most so many; fewer or none after a thousand bad lines."""
     batch: list[ParsedPrompt] = []
-    size = 0
+    size, bad = 0, 0
     for row in rows:
-        if isinstance(row, RejectedLine):
-            report.reject(row)
-            continue
         try:
+            if isinstance(row, RejectedLine):
+                raise RowError(row.reason)
             batch.append(parse_prompt(row.values, mapping))
+            size += row.size_bytes
         except RowError as error:
             report.reject(RejectedLine(row.line, str(error)))
-            continue
-        size += row.size_bytes
-        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
+            bad += 1
+        if max(len(batch), bad) >= BATCH_ROWS or size >= BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, size, bad = [], 0, 0
     if batch:
         yield batch
 

@@ -414,3 +414,17 @@ def test_import_tells_of_every_batch_and_ends_where_that_raises(
     assert seen == [1000, 2000]
     with sqlite_database.read() as session:
         assert count_prompts(session, sqlite_project_id) == 2000
+
+
+def test_file_of_bad_lines_tells_of_itself_too(
+    sqlite_database: Database, sqlite_project_id: str
+) -> None:
+    seen: list[tuple[int, int]] = []
+    import_prompts(
+        sqlite_database,
+        sqlite_project_id,
+        io.BytesIO(b'{"text": "good"}\n' + b"{}\n" * 2500),
+        ImportFormat.JSONL,
+        on_batch=lambda report: seen.append((report.created, report.rejected_total)),
+    )
+    assert seen == [(1, 1000), (1, 2000)]
