@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.paging import Cursor, Limit
 from app.api.pair_filters import ExportQuery, FiltersIn, FiltersQuery, checked_filters
+from app.api.problems import problems
 from app.api.snapshot_files import PAIR_CONTENT, get_visible_snapshot
 from app.db import Database
 from app.dependencies import Admin, AppDatabase, ReadSession, Researcher
@@ -29,9 +30,7 @@ PAIRS_STREAM: dict[int | str, dict[str, Any]] = {
         "content": PAIR_CONTENT,
     }
 }
-EMPTY: dict[int | str, dict[str, Any]] = {
-    422: {"description": "`empty_snapshot`: no ranking with a preference fits the filters."}
-}
+NOT_FROZEN = problems("rankings_erased", "invalid", "empty_snapshot")
 
 
 class PairCountsOut(BaseModel):
@@ -215,7 +214,7 @@ def counts(
     "/projects/{project_id}/snapshots",
     status_code=201,
     summary="Freeze pairs in a snapshot",
-    responses=EMPTY,
+    responses=NOT_FROZEN,
 )
 def create(
     project_id: str, user: Admin, database: AppDatabase, body: SnapshotIn | None = None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.audit import record
 from app.api.paging import Cursor, Limit
+from app.api.problems import problems
 from app.api.prompts_body import PROMPTS_BODY
 from app.api.uploads import IMPORT_ERRORS, ImportOut, UploadedBody, describe_import
 from app.dependencies import Admin, AppDatabase, AppSettings, CurrentUser, ReadSession, WriteSession
@@ -25,9 +26,7 @@ from app.projects.service import (
 
 router = APIRouter(tags=["projects"])
 
-NAME_TAKEN: dict[int | str, dict[str, Any]] = {
-    409: {"description": "`project_name_taken`: another project has this name."}
-}
+NOT_SAVED = problems("project_name_taken", "invalid", "invalid_flags")
 
 
 class FlagIn(BaseModel):
@@ -191,7 +190,7 @@ class PromptList(BaseModel):
     next_cursor: str | None = Field(description="The `cursor` of the next page; null at the end.")
 
 
-@router.post("/projects", status_code=201, summary="Create a project", responses=NAME_TAKEN)
+@router.post("/projects", status_code=201, summary="Create a project", responses=NOT_SAVED)
 def create(body: ProjectIn, session: WriteSession, user: Admin) -> ProjectOut:
     """A new project without prompts, open to every labeler."""
     project = create_project(
@@ -225,7 +224,7 @@ def get(project_id: str, session: ReadSession, user: CurrentUser) -> ProjectOut:
     return describe_project(get_project(session, project_id, user), user)
 
 
-@router.patch("/projects/{project_id}", summary="Change a project", responses=NAME_TAKEN)
+@router.patch("/projects/{project_id}", summary="Change a project", responses=NOT_SAVED)
 def change(project_id: str, body: ProjectChange, session: WriteSession, user: Admin) -> ProjectOut:
     """Change the name, the guidelines, the flags, what is measured, or who may rank."""
     project = get_project(session, project_id, user)

@@ -32,10 +32,13 @@ PAGES_ALONE = {
     "link_gone",
     "npm_failed",
     "npm_missing",
+    "other_project",
     "too_many_requests",
     "too_many_tokens",
     "unsupported_file",
     "upload_not_found",
+    "used_by_job",
+    "used_by_model",
     "weak_password",
     "wrong_password",
 }
