@@ -17,7 +17,8 @@ from app.dependencies import Admin, AppDatabase, ReadSession, Researcher
 from app.models import Snapshot
 from app.preferences.filters import PairFilters
 from app.preferences.formats import MEDIA_TYPES, PairFormat, PairSchema, export_pairs
-from app.preferences.queries import count_pairs, iter_pairs
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_pairs
 from app.preferences.snapshots import freeze, list_snapshots
 from app.preferences.splits import SplitBy, SplitPlan, get_splits
 from app.projects.service import get_project

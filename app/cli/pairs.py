@@ -18,7 +18,9 @@ from app.errors import Conflict, Invalid, NotFound
 from app.models import Project, Snapshot, TaskPurpose
 from app.preferences.filters import PairFilters
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
-from app.preferences.queries import Pair, count_pairs, iter_frozen_pairs, iter_pairs
+from app.preferences.pair_counts import count_pairs
+from app.preferences.pair_stream import Pair
+from app.preferences.queries import iter_frozen_pairs, iter_pairs
 from app.preferences.splits import get_splits
 from app.settings import load_settings
 

@@ -15,7 +15,8 @@ from app.labeling.aggregation import Consensus, ConsensusMethod, aggregate
 from app.labeling.comparing import agreements, pair_signs
 from app.preferences.filters import PairFilters
 from app.preferences.formats import ranking_row
-from app.preferences.queries import StoredRanking, iter_rankings_by_task
+from app.preferences.queries import iter_rankings_by_task
+from app.preferences.stored_rankings import StoredRanking
 
 
 @dataclass(frozen=True, kw_only=True)

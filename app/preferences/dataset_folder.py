@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from app.models import Snapshot
 from app.preferences.card import dataset_card, part_file
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
-from app.preferences.queries import Pair, iter_frozen_pairs
+from app.preferences.pair_stream import Pair
+from app.preferences.queries import iter_frozen_pairs
 from app.preferences.splits import get_splits
 
 CARD_NAME = "README.md"

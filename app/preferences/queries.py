@@ -1,14 +1,11 @@
-"""Rankings and pairs read from the database in one order, with flat memory, and counted."""
+"""Rankings and pairs read from the database in one order, with flat memory."""
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Select, String, and_, case, cast, func, or_, select
+from sqlalchemy import Select, String, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Snapshot, Task
@@ -18,104 +15,15 @@ from app.preferences.filters import (
     select_rankings,
     simulated_condition,
 )
-from app.preferences.pairs import expand_ranking, pair_weight
+from app.preferences.pair_stream import PairStream
 from app.preferences.splits import get_splits
-from app.projects.messages import Message
+from app.preferences.stored_rankings import RankedCompletion, RankedPrompt, StoredRanking
 
 CHUNK_RANKINGS = 500
 FIRST_CHUNK_RANKINGS = 10
 CHUNK_CHARACTERS = 1_000_000
-_expand = lru_cache(4096)(expand_ranking)
-"""Thousands of rankings say one of few things."""
 UNMARKED: tuple[None, list[str]] = (None, [])
 _task = aliased(Task)
-
-
-class RankedPrompt(NamedTuple):
-    """The prompt of a ranking."""
-
-    id: str
-    messages: list[Message]
-    is_chat: bool
-    content_hash: str
-    """The same for the same messages, in every project."""
-    external_id: str | None
-    tags: list[str]
-    metadata: dict[str, Any]
-
-
-class RankedCompletion(NamedTuple):
-    """A completion of a ranked task."""
-
-    id: str
-    text: str
-    model: str | None
-    """The registry's id, or the model's name as an import gave it."""
-    finish_reason: str | None = None
-    token_count: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRanking:
-    """A ranking with all it speaks of; `ranks` are in the order of `completions`."""
-
-    id: str
-    task_id: str
-    purpose: str
-    """That of its task."""
-    round_number: int
-    labeler: str
-    simulated: bool
-    source: str
-    external_id: str | None
-    is_repeat: bool
-    shown_order: list[str]
-    comment: str
-    active_ms: int | None
-    guidelines_version: int
-    created_at: datetime
-    origin: dict[str, Any] | None
-    """Of an imported one what its source said beside it."""
-    gold: dict[str, int] | None
-    """Of a gold task the known ranks by completion id."""
-    prompt: RankedPrompt
-    completions: list[RankedCompletion]
-    ranks: list[int | None]
-    ratings: list[int | None]
-    flags: list[list[str]]
-
-    def in_order(self) -> list[tuple[int | None, RankedCompletion, int | None, list[str]]]:
-        """Rank, completion, rating and flags of each, the best first and the unranked last."""
-        rows = list(zip(self.ranks, self.completions, self.ratings, self.flags, strict=True))
-        return sorted(rows, key=lambda row: (row[0] is None, row[0]))
-
-
-class Pair(NamedTuple):
-    """One preferred-first pair of a ranking."""
-
-    ranking: StoredRanking
-    chosen: RankedCompletion
-    rejected: RankedCompletion
-    chosen_rank: int
-    rejected_rank: int
-    weight: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairCounts:
-    """How many there are behind a set of filters.
-
-    `pairs` leaves out those of two identical texts, which `identical` counts; `empty` of the
-    pairs have a side without any text, which the schemas for trainers leave out.
-    """
-
-    rankings: int
-    simulated_rankings: int
-    prompts: int
-    labelers: int
-    pairs: int
-    identical: int
-    empty: int
 
 
 def iter_rankings(
@@ -175,7 +83,7 @@ def iter_pairs(
     filters: PairFilters | None = None,
     *,
     include_identical: bool = False,
-) -> "PairStream":
+) -> PairStream:
     """The project's pairs, those of two identical texts only when asked for."""
     rankings = iter_rankings(session, project_id, filters)
     return PairStream(rankings, filters, include_identical=include_identical)
@@ -183,66 +91,10 @@ def iter_pairs(
 
 def iter_frozen_pairs(
     session: Session, snapshot: Snapshot, *, split: str | None = None
-) -> "PairStream":
+) -> PairStream:
     """The pairs a snapshot, or one of its parts, holds: the same in the same order, always."""
     rankings = iter_frozen_rankings(session, snapshot, split=split)
     return PairStream(rankings, PairFilters.from_json(snapshot.filters))
-
-
-Sides = tuple[RankedCompletion, RankedCompletion, int, int]
-"""Chosen, rejected, and the rank of each."""
-
-
-class PairStream(Iterator[Pair]):
-    """The pairs of rankings, to be taken one by one or, which is quicker, ranking by ranking."""
-
-    def __init__(
-        self,
-        rankings: Iterator[StoredRanking],
-        filters: PairFilters | None = None,
-        *,
-        include_identical: bool = False,
-    ) -> None:
-        self._rankings = rankings
-        self._filters = filters
-        self._include_identical = include_identical
-        self._pairs = (
-            Pair(ranking, *sides, pair_weight(len(ranking.completions)))
-            for ranking, found in self.by_ranking()
-            for sides in found
-        )
-
-    def __next__(self) -> Pair:
-        return next(self._pairs)
-
-    def by_ranking(self) -> Iterator[tuple[StoredRanking, list[Sides]]]:
-        """Each ranking with its pairs, best first; those without any too."""
-        for ranking in self._rankings:
-            sides = ranking_sides(ranking, self._filters, include_identical=self._include_identical)
-            yield ranking, sides
-
-
-def ranking_sides(
-    ranking: StoredRanking, filters: PairFilters | None = None, *, include_identical: bool = False
-) -> list[Sides]:
-    """The two sides of each pair of one ranking, best first; of those, what the filters take."""
-    completions, ranks = ranking.completions, ranking.ranks
-    found = [
-        (completions[better], completions[worse], ranks[better] or 0, ranks[worse] or 0)
-        for better, worse in _expand(tuple(ranks))
-    ]
-    if not include_identical:
-        found = [sides for sides in found if sides[0].text != sides[1].text]
-    if filters is not None and filters.selects_pairs:
-        found = [sides for sides in found if filters.takes_pair(sides[0].text, sides[1].text)]
-    return found
-
-
-def ranking_pairs(
-    ranking: StoredRanking, filters: PairFilters | None = None, *, include_identical: bool = False
-) -> Iterator[Pair]:
-    """The pairs of one ranking, best first; of those, what the filters take."""
-    return PairStream(iter([ranking]), filters, include_identical=include_identical)
 
 
 def list_rankings(
@@ -433,54 +285,3 @@ def _load_marks(
         or_(RankingEntry.rating.is_not(None), RankingEntry.flags != []),
     )
     return {(row[0], row[1]): (row[2], row[3]) for row in session.connection().execute(statement)}
-
-
-def count_pairs(
-    session: Session, project_id: str, filters: PairFilters | None = None
-) -> PairCounts:
-    """Count what `iter_pairs` would give, without reading a text out of the database."""
-    filters = filters or PairFilters()
-    selected = select_rankings(project_id, filters)
-    better, worse = aliased(RankingEntry), aliased(RankingEntry)
-    chosen, rejected = aliased(Completion), aliased(Completion)
-    blank = " \t\r\n"
-    trim = func.trim if session.get_bind().dialect.name == "sqlite" else func.btrim
-    same = chosen.text == rejected.text
-    empty = and_(~same, (trim(chosen.text, blank) == "") | (trim(rejected.text, blank) == ""))
-    length = func.length(chosen.text) - func.length(rejected.text)
-    least, most = filters.min_length_difference, filters.max_length_difference
-    of_pairs = (
-        selected.join(better, better.ranking_id == Ranking.id)
-        .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
-        .join(chosen, chosen.id == better.completion_id)
-        .join(rejected, rejected.id == worse.completion_id)
-        .where(*[length >= least] if least is not None else [])
-        .where(*[length <= most] if most is not None else [])
-    )
-    pairs = session.execute(
-        of_pairs.with_only_columns(
-            func.count().label("total"),
-            func.count(case((same, 1))).label("identical"),
-            func.count(case((empty, 1))).label("empty"),
-        )
-    ).one()
-    # Where some pairs of a ranking are wanted and others not, a ranking without any is not meant.
-    counted = of_pairs if filters.selects_pairs else selected
-    is_simulated = case((simulated_condition(), Ranking.id))
-    rankings = session.execute(
-        counted.join(_task, _task.id == Ranking.task_id).with_only_columns(
-            func.count(Ranking.id.distinct()).label("rankings"),
-            func.count(is_simulated.distinct()).label("simulated"),
-            func.count(_task.prompt_id.distinct()).label("prompts"),
-            func.count(Ranking.labeler.distinct()).label("labelers"),
-        )
-    ).one()
-    return PairCounts(
-        rankings=rankings.rankings,
-        simulated_rankings=rankings.simulated,
-        prompts=rankings.prompts,
-        labelers=rankings.labelers,
-        pairs=pairs.total - pairs.identical,
-        identical=pairs.identical,
-        empty=pairs.empty,
-    )

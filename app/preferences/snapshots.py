@@ -23,8 +23,10 @@ from app.models import (
 )
 from app.preferences.filters import PairFilters, simulated_condition
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
-from app.preferences.queries import PairStream, Sides, StoredRanking, iter_rankings
+from app.preferences.pair_stream import PairStream, Sides
+from app.preferences.queries import iter_rankings
 from app.preferences.splits import SplitBy, SplitPlan, Splits, cut
+from app.preferences.stored_rankings import StoredRanking
 from app.projects.messages import Message
 
 MAX_NAME_LENGTH = 200

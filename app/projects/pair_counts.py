@@ -37,7 +37,7 @@ _lock = Lock()
 def count_loop_pairs(session: Session, project_id: str) -> int:
     """Preferred-first pairs of all current rankings, those of two identical texts left out.
 
-    The same number as `app.preferences.queries.count_pairs` gives without filters.
+    The same number as `app.preferences.pair_counts.count_pairs` gives without filters.
     """
     newest = session.scalar(
         select(func.max(Ranking.id)).where(Ranking.project_id == project_id, ranking_counts())

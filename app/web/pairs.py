@@ -12,19 +12,16 @@ from app.dependencies import ReadSession, Researcher
 from app.labeling.flags import known_flags
 from app.models import Project, Ranking
 from app.preferences.filters import PairFilters
-from app.preferences.queries import (
-    PairCounts,
-    StoredRanking,
-    count_pairs,
-    list_rankings,
-    ranking_pairs,
-)
+from app.preferences.pair_counts import PairCounts, count_pairs
+from app.preferences.pair_stream import ranking_pairs
+from app.preferences.queries import list_rankings
 from app.preferences.statistics import (
     count_model_ranks,
     count_pairs_by_day,
     measure_lengths,
     measure_model_wins,
 )
+from app.preferences.stored_rankings import StoredRanking
 from app.projects.rounds import list_rounds
 from app.projects.service import get_project
 from app.web.freezing import FreezeForm

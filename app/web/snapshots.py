@@ -13,7 +13,8 @@ from app.labeling.flags import known_flags
 from app.models import Project, Ranking, Snapshot, User
 from app.preferences.deletion import delete_snapshot, remove_snapshot_files
 from app.preferences.filters import PairFilters
-from app.preferences.queries import list_frozen_rankings, ranking_pairs
+from app.preferences.pair_stream import ranking_pairs
+from app.preferences.queries import list_frozen_rankings
 from app.preferences.snapshot_diff import Reason, diff_snapshots
 from app.preferences.snapshots import (
     count_revoked,

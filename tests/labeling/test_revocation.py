@@ -15,7 +15,7 @@ from app.models import (
     Task,
     TaskState,
 )
-from app.preferences.queries import count_pairs
+from app.preferences.pair_counts import count_pairs
 from app.preferences.snapshots import count_revoked, create_snapshot
 
 from .factory import make_project, make_tasks, make_user

@@ -18,7 +18,8 @@ from app.db import Database
 from app.models import Completion, Ranking, Task, User, utc_now
 from app.preferences.filters import PairFilters
 from app.preferences.formats import COLUMNS, PairFormat, PairSchema, export_pairs
-from app.preferences.queries import count_pairs, iter_pairs, iter_rankings
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_pairs, iter_rankings
 from tests.conftest import SHARED
 from tests.preferences.conftest import load_rankings, make_project, ranking
 

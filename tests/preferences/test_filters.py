@@ -9,7 +9,8 @@ from app.db import Database
 from app.errors import Invalid
 from app.models import Prompt
 from app.preferences.filters import PairFilters
-from app.preferences.queries import count_pairs, iter_pairs, iter_rankings
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_pairs, iter_rankings
 from app.preferences.snapshots import create_snapshot
 from app.projects.tags import list_tags
 from tests.preferences.conftest import load_rankings, ranking

@@ -7,7 +7,8 @@ from app.db import Database
 from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Task, TaskState
 from app.preferences.formats import jsonl_bytes, ranking_row
 from app.preferences.imports import import_rankings
-from app.preferences.queries import count_pairs, iter_pairs, iter_rankings
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_pairs, iter_rankings
 from app.projects.reading import ImportFormat
 from tests.preferences.conftest import load_rankings, make_project, ranking
 

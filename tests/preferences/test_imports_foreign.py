@@ -19,7 +19,8 @@ from app.models import Prompt, Ranking, Task
 from app.preferences.foreign import FORMATS
 from app.preferences.formats import RankingFormat, RankingSchema, export_rankings
 from app.preferences.imports import BATCH_RANKINGS, import_rankings, preview_rankings
-from app.preferences.queries import count_pairs, iter_rankings
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_rankings
 from app.projects.reading import ImportFormat, ImportReport
 from tests.conftest import SHARED
 from tests.preferences.conftest import load_rankings, make_project, ranking

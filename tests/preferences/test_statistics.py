@@ -10,7 +10,8 @@ from sqlalchemy import update
 from app.db import Database
 from app.models import Ranking
 from app.preferences.filters import PairFilters
-from app.preferences.queries import Pair, iter_pairs, iter_rankings
+from app.preferences.pair_stream import Pair
+from app.preferences.queries import iter_pairs, iter_rankings
 from app.preferences.statistics import (
     clustered_share,
     count_model_ranks,

@@ -17,7 +17,8 @@ from app.models import Project, Prompt, Ranking, Role, Round, Task, User
 from app.preferences.formats import jsonl_bytes, ranking_row
 from app.preferences.imported_tasks import ParsedRanking
 from app.preferences.imports import import_rankings
-from app.preferences.queries import StoredRanking, iter_rankings
+from app.preferences.queries import iter_rankings
+from app.preferences.stored_rankings import StoredRanking
 from app.projects.messages import plain_messages
 from app.projects.prompts import add_prompt
 from app.projects.reading import ImportFormat

@@ -5,7 +5,7 @@ from sqlalchemy import event
 
 from app.db import Database
 from app.models import Assignment, Completion, User, Worker, utc_now
-from app.preferences.queries import count_pairs
+from app.preferences.pair_counts import count_pairs
 from app.projects.loop import NextStep, get_loop_state
 from app.projects.summaries import summarize_projects
 from tests.projects.loop_states import (

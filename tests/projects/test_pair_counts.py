@@ -2,7 +2,7 @@ from sqlalchemy import event
 
 from app.db import Database
 from app.models import Ranking, Task, utc_now
-from app.preferences.queries import count_pairs
+from app.preferences.pair_counts import count_pairs
 from app.projects.pair_counts import count_loop_pairs
 from tests.projects.loop_states import (
     add_model,

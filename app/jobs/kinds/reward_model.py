@@ -13,7 +13,7 @@ from app.jobs.kind import JobKind, Report
 from app.jobs.run_directory import write_json
 from app.models import Job, ModelKind, Project, Snapshot, User
 from app.preferences.filters import PairFilters
-from app.preferences.queries import count_pairs
+from app.preferences.pair_counts import count_pairs
 from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
 from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
 from app.registry.lineage import learned_from_simulated

@@ -45,7 +45,8 @@ from app.preferences.formats.schemas import (
     export_rows,
     is_empty,
 )
-from app.preferences.queries import Pair, StoredRanking
+from app.preferences.pair_stream import Pair
+from app.preferences.stored_rankings import StoredRanking
 
 __all__ = [
     "COLUMNS",

@@ -10,7 +10,8 @@ from uuid import NAMESPACE_URL, uuid5
 from zlib import crc32
 
 from app.preferences.formats.schemas import Row
-from app.preferences.queries import Pair, RankedCompletion
+from app.preferences.pair_stream import Pair
+from app.preferences.stored_rankings import RankedCompletion
 from app.projects.messages import prompt_text
 
 LABEL_STUDIO_CONFIG = """\

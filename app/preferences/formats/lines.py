@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.preferences.formats.schemas import PairSchema, is_empty, ordered_messages
+from app.preferences.pair_stream import Pair, PairStream, Sides
 from app.preferences.pairs import pair_weight
-from app.preferences.queries import Pair, PairStream, RankedCompletion, Sides, StoredRanking
+from app.preferences.stored_rankings import RankedCompletion, StoredRanking
 from app.projects.messages import prompt_text
 
 CHUNK_BYTES = 500_000

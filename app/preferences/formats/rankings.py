@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from app.preferences.formats.schemas import Row, ordered_messages, transcript
-from app.preferences.queries import StoredRanking
+from app.preferences.stored_rankings import StoredRanking
 from app.projects.messages import prompt_value
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from app.preferences.queries import Pair
+from app.preferences.pair_stream import Pair
 from app.projects.messages import Message, prompt_text
 
 FORMAT_VERSION = 2
