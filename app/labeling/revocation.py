@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
@@ -23,6 +23,7 @@ from app.models import (
     User,
     utc_now,
 )
+from app.registry.lineage import list_models_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +111,8 @@ def find_touched(session: Session, project_id: str, labeler: str) -> Touched:
     snapshots = session.scalars(
         select(Snapshot).where(Snapshot.id.in_(holding)).order_by(Snapshot.id)
     ).all()
-    return Touched(snapshots=list(snapshots), models=_models_from(session, snapshots))
-
-
-def _models_from(session: Session, snapshots: Sequence[Snapshot]) -> list[Model]:
-    found: dict[str, Model] = {}
-    frontier: ColumnElement[bool] = Model.snapshot_id.in_([snapshot.id for snapshot in snapshots])
-    while fresh := session.scalars(select(Model).where(frontier, Model.id.not_in(found))).all():
-        found |= {model.id: model for model in fresh}
-        ids = [model.id for model in fresh]
-        frontier = Model.parent_id.in_(ids) | Model.reward_model_id.in_(ids)
-    return sorted(found.values(), key=lambda model: (model.created_at, model.id))
+    models = list_models_from(session, [snapshot.id for snapshot in snapshots])
+    return Touched(snapshots=list(snapshots), models=models)
 
 
 def _lock_rankings(

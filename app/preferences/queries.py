@@ -1,14 +1,14 @@
 """Rankings and pairs read from the database in one order, with flat memory."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Select, String, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Snapshot, Task
+from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Snapshot, Task, User
 from app.preferences.filters import (
     PairFilters,
     select_frozen,
@@ -119,6 +119,15 @@ def list_frozen_rankings(
     """The first rankings a snapshot holds."""
     columns = _with_columns(select_frozen(snapshot_id)).order_by(Ranking.id).limit(limit)
     return list(_assemble(session, session.execute(columns).all()))
+
+
+def list_rankings_by_id(session: Session, ids: Collection[str]) -> list[StoredRanking]:
+    """These rankings, whether they count or not, in the order made; erased ones say nothing."""
+    selected = (
+        select(Ranking.id).outerjoin(User, User.id == Ranking.user_id).where(Ranking.id.in_(ids))
+    )
+    rows = session.execute(_with_columns(selected).order_by(Ranking.id)).all()
+    return list(_assemble(session, rows))
 
 
 def list_labelers(session: Session, project_id: str, *, limit: int = 200) -> list[str]:

@@ -3,7 +3,17 @@
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.errors import NotFound
 from app.models import Ranking
+
+
+def get_ranking(session: Session, ranking_id: str) -> Ranking:
+    """The ranking, whatever became of it, or NotFound. Who may see it is a question of its
+    project."""
+    ranking = session.get(Ranking, ranking_id)
+    if ranking is None:
+        raise NotFound("There is no such ranking.")
+    return ranking
 
 
 def is_revision_of(one: type[Ranking], other: type[Ranking]) -> ColumnElement[bool]:

@@ -1,9 +1,9 @@
 """What a model was made from, and what was made from it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.models import Job, Model, Round, Snapshot
@@ -45,7 +45,7 @@ def get_lineage(session: Session, model: Model) -> Lineage:
         ancestry=find_ancestry(session, model),
         children=list(children),
         tuned=list(tuned),
-        rounds=rounds_of(session, model.id),
+        rounds=list_rounds_of(session, [model.id]),
     )
 
 
@@ -78,13 +78,27 @@ def list_snapshots_behind(ancestry: Ancestor) -> list[Snapshot]:
     return sorted(found.values(), key=lambda snapshot: snapshot.id)
 
 
-def rounds_of(session: Session, model_id: str) -> list[Round]:
-    """The rounds a model generated for, the newest first.
+def list_models_from(session: Session, snapshot_ids: Collection[str]) -> list[Model]:
+    """What was trained on one of the snapshots, or made from such a model at any depth; the
+    oldest first. One query for each step from parent to child."""
+    found: dict[str, Model] = {}
+    frontier: ColumnElement[bool] = Model.snapshot_id.in_(snapshot_ids)
+    while fresh := session.scalars(select(Model).where(frontier, Model.id.not_in(found))).all():
+        found |= {model.id: model for model in fresh}
+        ids = [model.id for model in fresh]
+        frontier = Model.parent_id.in_(ids) | Model.reward_model_id.in_(ids)
+    return sorted(found.values(), key=lambda model: (model.created_at, model.id))
+
+
+def list_rounds_of(session: Session, model_ids: Collection[str]) -> list[Round]:
+    """The rounds that any of the models generated for, the newest first.
 
     Policies are a JSON list in the round's row and rounds are few, so they are sifted here.
     """
-    rounds = session.scalars(select(Round).order_by(Round.created_at.desc()))
-    return [round_ for round_ in rounds if model_id in round_.policies]
+    if not model_ids:
+        return []
+    rounds = session.scalars(select(Round).order_by(Round.created_at.desc(), Round.id.desc()))
+    return [round_ for round_ in rounds if not set(model_ids).isdisjoint(round_.policies)]
 
 
 def learned_from_simulated(models: Iterable[Model | None], snapshot: Snapshot | None) -> bool:
