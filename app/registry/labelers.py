@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from app.models import (
@@ -216,21 +216,13 @@ def _count_pairs(snapshots: Sequence[Snapshot]) -> Select[*tuple[Any, ...]]:
     Texts are looked at only where they matter, which takes twice the time: where the filters of a
     snapshot go by their length, or some of its pairs had two identical ones.
     """
-    better, worse = aliased(RankingEntry), aliased(RankingEntry)
-    chosen, rejected = aliased(Completion), aliased(Completion)
     filters = [PairFilters.from_json(snapshot.filters) for snapshot in snapshots]
-    held = _held_by(snapshots, filters).subquery()
-    pairs = (
-        select(Ranking.project_id, Ranking.labeler, func.count().label("pairs"))
-        .select_from(held)
-        .join(Ranking, Ranking.id == held.c.ranking_id)
-        .join(better, better.ranking_id == held.c.ranking_id)
-        .join(worse, and_(worse.ranking_id == held.c.ranking_id, better.rank < worse.rank))
-        .group_by(Ranking.project_id, Ranking.labeler)
-    )
     by_length = any(one.selects_pairs for one in filters)
     if not by_length and not any(snapshot.identical_pairs for snapshot in snapshots):
-        return pairs
+        return _pairs_of(_held(snapshots).subquery())[0]
+    held = _held_by(snapshots, filters).subquery()
+    pairs, better, worse = _pairs_of(held)
+    chosen, rejected = aliased(Completion), aliased(Completion)
     length = func.length(chosen.text) - func.length(rejected.text)
     takes = [
         and_(held.c[name] == 1, _takes(length, *bounds))
@@ -241,6 +233,22 @@ def _count_pairs(snapshots: Sequence[Snapshot]) -> Select[*tuple[Any, ...]]:
         .join(rejected, rejected.id == worse.completion_id)
         .where(chosen.text != rejected.text, or_(*takes))
     )
+
+
+def _pairs_of(
+    held: Subquery,
+) -> tuple[Select[*tuple[Any, ...]], type[RankingEntry], type[RankingEntry]]:
+    """Preferred-first pairs by project and labeler, with the two entries of each."""
+    better, worse = aliased(RankingEntry), aliased(RankingEntry)
+    pairs = (
+        select(Ranking.project_id, Ranking.labeler, func.count().label("pairs"))
+        .select_from(held)
+        .join(Ranking, Ranking.id == held.c.ranking_id)
+        .join(better, better.ranking_id == held.c.ranking_id)
+        .join(worse, and_(worse.ranking_id == held.c.ranking_id, better.rank < worse.rank))
+        .group_by(Ranking.project_id, Ranking.labeler)
+    )
+    return pairs, better, worse
 
 
 Bounds = tuple[int | None, int | None]
