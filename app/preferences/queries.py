@@ -1,11 +1,12 @@
 """Rankings and pairs read from the database in one order, with flat memory."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Select, String, cast, func, or_, select
+from sqlalchemy import Select, String, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Completion, Prompt, Ranking, RankingEntry, Round, Snapshot, Task, User
@@ -22,7 +23,6 @@ from app.preferences.stored_rankings import RankedCompletion, RankedPrompt, Stor
 CHUNK_RANKINGS = 500
 FIRST_CHUNK_RANKINGS = 10
 CHUNK_CHARACTERS = 1_000_000
-UNMARKED: tuple[None, list[str]] = (None, [])
 _task = aliased(Task)
 
 
@@ -110,7 +110,7 @@ def list_rankings(
     if before_id is not None:
         selected = selected.where(Ranking.id < before_id)
     columns = _with_columns(selected).order_by(Ranking.id.desc()).limit(limit)
-    return list(_assemble(session, session.execute(columns).all()))
+    return _assemble(session, session.execute(columns).all())
 
 
 def list_frozen_rankings(
@@ -118,7 +118,7 @@ def list_frozen_rankings(
 ) -> list[StoredRanking]:
     """The first rankings a snapshot holds."""
     columns = _with_columns(select_frozen(snapshot_id)).order_by(Ranking.id).limit(limit)
-    return list(_assemble(session, session.execute(columns).all()))
+    return _assemble(session, session.execute(columns).all())
 
 
 def list_rankings_by_id(session: Session, ids: Collection[str]) -> list[StoredRanking]:
@@ -153,24 +153,25 @@ def _iter_selected(session: Session, selected: Select[str]) -> Iterator[StoredRa
     last, count = "", FIRST_CHUNK_RANKINGS
     while True:
         statement = columns.where(Ranking.id > last).limit(count)
-        rows = session.connection().execute(statement).all()
-        if not rows:
+        rankings = _assemble(session, session.connection().execute(statement).all())
+        if not rankings:
             return
-        size = 0
-        for ranking in _assemble(session, rows):
-            size += sum(len(completion.text) for completion in ranking.completions)
-            yield ranking
-        last = rows[-1].id
-        count = min(CHUNK_RANKINGS, 1 + CHUNK_CHARACTERS * len(rows) // max(size, 1))
+        yield from rankings
+        last = rankings[-1].id
+        size = sum(len(item.text) for ranking in rankings for item in ranking.completions)
+        count = min(CHUNK_RANKINGS, 1 + CHUNK_CHARACTERS * len(rankings) // max(size, 1))
 
 
 def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
-    """What a ranking and its task have in their own rows."""
+    """What a ranking and its task have in their own rows, in the order of `StoredRanking`; after
+    that the id of its prompt."""
     return (
         selected.join(_task, _task.id == Ranking.task_id)
         .with_only_columns(
             Ranking.id,
             Ranking.task_id,
+            _task.purpose,
+            Round.number,
             Ranking.labeler,
             simulated_condition().label("simulated"),
             Ranking.source,
@@ -182,52 +183,36 @@ def _with_columns(selected: Select[str]) -> Select[*tuple[Any, ...]]:
             Ranking.guidelines_version,
             Ranking.created_at,
             Ranking.origin,
-            _task.prompt_id,
-            _task.purpose,
             _task.gold_ranks,
-            Round.number,
+            _task.prompt_id,
         )
         .join(Round, Round.id == _task.round_id)
     )
 
 
-def _assemble(session: Session, rows: Any) -> Iterator[StoredRanking]:
+def _assemble(session: Session, rows: Sequence[Any]) -> list[StoredRanking]:
     """The chunk's rankings with their prompts, completions and ranks: one query for each kind.
 
-    Straight from the connection: an ORM session would look at each of the rows once more.
+    Straight from the connection, and by place rather than by name: an ORM session would look at
+    each of the rows once more, and this is most of what an export takes.
     """
-    prompts = _load_prompts(session, {row.prompt_id for row in rows})
-    completions = _load_completions(session, {row.task_id for row in rows})
-    ids = [row.id for row in rows]
-    ranks = _load_ranks(session, ids)
-    marks = _load_marks(session, ids)
+    prompts = _load_prompts(session, {row[-1] for row in rows})
+    completions = _load_completions(session, {row[1] for row in rows})
+    ranks, marked = _load_ranks(session, [row[0] for row in rows])
+    marks = _load_marks(session, marked)
+    rankings = []
     for row in rows:
-        ranked = completions[row.task_id]
-        of_ranking = ranks.get(row.id, {})
-        said = [marks.get((row.id, item.id), UNMARKED) for item in ranked] if marks else None
-        yield StoredRanking(
-            id=row.id,
-            task_id=row.task_id,
-            purpose=row.purpose,
-            round_number=row.number,
-            labeler=row.labeler,
-            simulated=bool(row.simulated),
-            source=row.source,
-            external_id=row.external_id,
-            is_repeat=row.is_repeat,
-            shown_order=row.shown_order,
-            comment=row.comment,
-            active_ms=row.active_ms,
-            guidelines_version=row.guidelines_version,
-            created_at=row.created_at,
-            origin=row.origin,
-            gold=row.gold_ranks,
-            prompt=prompts[row.prompt_id],
-            completions=ranked,
-            ranks=[of_ranking.get(item.id) for item in ranked],
-            ratings=[rating for rating, _ in said] if said else [None] * len(ranked),
-            flags=[flags for _, flags in said] if said else [[] for _ in ranked],
-        )
+        ranked = completions[row[1]]
+        of_ranking = ranks.get(row[0], {})
+        ratings, flags = _unmarked(len(ranked))
+        if row[0] in marks:
+            said = marks[row[0]]
+            ratings = [said[0].get(item.id) for item in ranked]
+            flags = [said[1].get(item.id, []) for item in ranked]
+        numbers = [of_ranking.get(item.id) for item in ranked]
+        spoken_of = (prompts[row[-1]], ranked, numbers, ratings, flags)
+        rankings.append(StoredRanking._make((*row[:-1], *spoken_of)))
+    return rankings
 
 
 def _load_prompts(session: Session, ids: set[str]) -> dict[str, RankedPrompt]:
@@ -257,40 +242,63 @@ def _load_completions(session: Session, task_ids: set[str]) -> dict[str, list[Ra
         .where(Completion.task_id.in_(task_ids))
         .order_by(Completion.task_id, Completion.position)
     )
-    for row in session.connection().execute(statement).all():
-        completions[row[5]].append(RankedCompletion(row[0], row[1], row[2], row[3], row[4]))
+    for *said, task_id in session.connection().execute(statement).all():
+        completions[task_id].append(RankedCompletion._make(said))
     return completions
 
 
-def _load_ranks(session: Session, ranking_ids: list[str]) -> dict[str, dict[str, int]]:
-    """The rank of each ranked completion.
+def _load_ranks(
+    session: Session, ranking_ids: list[str]
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """The rank of each ranked completion, and the rankings that carry a rating or a flag.
 
     One row a ranking, "id rank,id rank": a row a completion takes twice the time to fetch.
     """
     rank = RankingEntry.completion_id + " " + cast(RankingEntry.rank, String)
+    has_mark = or_(RankingEntry.rating.is_not(None), RankingEntry.flags != [])
     statement = (
-        select(RankingEntry.ranking_id, func.aggregate_strings(rank, ","))
-        .where(RankingEntry.ranking_id.in_(ranking_ids), RankingEntry.rank.is_not(None))
+        select(
+            RankingEntry.ranking_id,
+            func.aggregate_strings(rank, ","),
+            func.max(case((has_mark, 1), else_=0)),
+        )
+        .where(RankingEntry.ranking_id.in_(ranking_ids))
         .group_by(RankingEntry.ranking_id)
     )
     ranks: dict[str, dict[str, int]] = {}
-    for ranking_id, content in session.connection().execute(statement).all():
-        said = [item.split(" ") for item in content.split(",")]
+    marked = []
+    for ranking_id, content, is_marked in session.connection().execute(statement).all():
+        said = [item.split(" ") for item in content.split(",")] if content else []
         ranks[ranking_id] = {completion_id: int(number) for completion_id, number in said}
-    return ranks
+        if is_marked:
+            marked.append(ranking_id)
+    return ranks, marked
 
 
-def _load_marks(
-    session: Session, ranking_ids: list[str]
-) -> dict[tuple[str, str], tuple[int | None, list[str]]]:
-    """Rating and flags of the completions that have any: few do."""
+Marks = tuple[dict[str, int], dict[str, list[str]]]
+"""Ratings and flags by completion, where there are any."""
+
+
+@lru_cache
+def _unmarked(completions: int) -> tuple[Sequence[int | None], Sequence[Sequence[str]]]:
+    """Ratings and flags where there are none."""
+    return (None,) * completions, ((),) * completions
+
+
+def _load_marks(session: Session, ranking_ids: list[str]) -> dict[str, Marks]:
+    if not ranking_ids:
+        return {}
     statement = select(
         RankingEntry.ranking_id,
         RankingEntry.completion_id,
         RankingEntry.rating,
         RankingEntry.flags,
-    ).where(
-        RankingEntry.ranking_id.in_(ranking_ids),
-        or_(RankingEntry.rating.is_not(None), RankingEntry.flags != []),
-    )
-    return {(row[0], row[1]): (row[2], row[3]) for row in session.connection().execute(statement)}
+    ).where(RankingEntry.ranking_id.in_(ranking_ids))
+    marks: dict[str, Marks] = defaultdict(lambda: ({}, {}))
+    for row in session.connection().execute(statement):
+        ratings, flags = marks[row.ranking_id]
+        if row.rating is not None:
+            ratings[row.completion_id] = row.rating
+        if row.flags:
+            flags[row.completion_id] = row.flags
+    return marks

@@ -1,6 +1,6 @@
 """Rankings as they are read from the database, with all they speak of."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -31,8 +31,7 @@ class RankedCompletion(NamedTuple):
     token_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRanking:
+class StoredRanking(NamedTuple):
     """A ranking with all it speaks of; `ranks` are in the order of `completions`."""
 
     id: str
@@ -57,10 +56,10 @@ class StoredRanking:
     prompt: RankedPrompt
     completions: list[RankedCompletion]
     ranks: list[int | None]
-    ratings: list[int | None]
-    flags: list[list[str]]
+    ratings: Sequence[int | None]
+    flags: Sequence[Sequence[str]]
 
-    def in_order(self) -> list[tuple[int | None, RankedCompletion, int | None, list[str]]]:
+    def in_order(self) -> list[tuple[int | None, RankedCompletion, int | None, Sequence[str]]]:
         """Rank, completion, rating and flags of each, the best first and the unranked last."""
         rows = list(zip(self.ranks, self.completions, self.ratings, self.flags, strict=True))
         return sorted(rows, key=lambda row: (row[0] is None, row[0]))

@@ -6,7 +6,7 @@ rejected text, what stands after.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import orjson
 from app.preferences.formats.schemas import PairSchema, is_empty, ordered_messages
 from app.preferences.pair_stream import Pair, PairStream, Sides
 from app.preferences.pairs import pair_weight
-from app.preferences.stored_rankings import RankedCompletion, StoredRanking
+from app.preferences.stored_rankings import StoredRanking
 from app.projects.messages import prompt_text
 
 CHUNK_BYTES = 500_000
@@ -67,12 +67,15 @@ def conversational_frame(ranking: StoredRanking) -> Frame:
 
 
 def trl_lines(rankings: Rankings, frame_of: FrameOf) -> Iterator[bytes]:
-    """A line a pair of a schema that says nothing but the texts."""
+    """The lines of each ranking in a schema that says nothing but the texts."""
     encoded = _Encoded()
     for ranking, pairs in rankings:
         before, between, after = frame_of(ranking)
+        known = encoded.of(ranking)
+        lines: list[bytes] = []
         for chosen, rejected, _, _ in pairs:
-            yield b"".join((before, encoded[chosen][0], between, encoded[rejected][0], after))
+            lines += before, known[chosen.id][0], between, known[rejected.id][0], after
+        yield b"".join(lines)
 
 
 def hh_lines(rankings: Rankings) -> Iterator[bytes]:
@@ -82,39 +85,31 @@ def hh_lines(rankings: Rankings) -> Iterator[bytes]:
         # Two JSON texts, one after the other: without the quotes where they meet.
         opening = encode(transcript(ranking.prompt.messages))[:-1] + ASSISTANT
         before, between = b'{"chosen":' + opening, b',"rejected":' + opening
+        known = encoded.of(ranking)
+        lines: list[bytes] = []
         for chosen, rejected, _, _ in pairs:
-            yield b"".join(
-                (before, encoded[chosen][0][1:], between, encoded[rejected][0][1:], b"}\n")
-            )
+            lines += before, known[chosen.id][0][1:], between, known[rejected.id][0][1:], b"}\n"
+        yield b"".join(lines)
 
 
 def plain_lines(rankings: Rankings) -> Iterator[bytes]:
     """Everything Podium knows of each pair, in the order of `PLAIN_COLUMNS`."""
-    encoded = _Encoded()
+    encoded = _Encoded(with_model=True)
     for ranking, pairs in rankings:
         before, between, after = _plain_frame(ranking)
+        known = encoded.of(ranking)
+        lines: list[bytes] = []
         for chosen, rejected, chosen_rank, rejected_rank in pairs:
-            text, own_id, model = encoded[chosen]
-            other_text, other_id, other_model = encoded[rejected]
-            yield b"".join(
-                (
-                    before,
-                    text,
-                    b',"rejected":',
-                    other_text,
-                    between,
-                    b',"chosen_id":',
-                    own_id,
-                    b',"rejected_id":',
-                    other_id,
-                    b',"chosen_rank":%d,"rejected_rank":%d' % (chosen_rank, rejected_rank),
-                    b',"chosen_model":',
-                    model,
-                    b',"rejected_model":',
-                    other_model,
-                    after,
-                )
-            )
+            text, chosen_id, _, chosen_model, _ = known[chosen.id]
+            other_text, _, rejected_id, _, rejected_model = known[rejected.id]
+            lines += before, text, b',"rejected":', other_text, between, chosen_id, rejected_id
+            lines += _ranks(chosen_rank, rejected_rank), chosen_model, rejected_model, after
+        yield b"".join(lines)
+
+
+@lru_cache(100)
+def _ranks(chosen: int, rejected: int) -> bytes:
+    return b',"chosen_rank":%d,"rejected_rank":%d' % (chosen, rejected)
 
 
 def _plain_frame(ranking: StoredRanking) -> Frame:
@@ -141,27 +136,33 @@ def _plain_frame(ranking: StoredRanking) -> Frame:
     )
 
 
-class _Encoded(dict[RankedCompletion, tuple[bytes, bytes, bytes]]):
-    """Text, id and model of completions as JSON; those met last, for rankings of one task follow
-    each other."""
+class _Encoded:
+    """Completions as JSON; those met last are remembered, for rankings of one task follow each
+    other."""
 
-    size = 0
+    def __init__(self, *, with_model: bool = False) -> None:
+        self._with_model = with_model
+        self._known: dict[str, list[bytes]] = {}
+        self._size = 0
 
-    def __missing__(self, completion: RankedCompletion) -> tuple[bytes, bytes, bytes]:
-        pieces = _fitted(completion.text), _fitted(completion.id), _fitted(completion.model)
-        size = ENTRY_BYTES + len(pieces[0])
-        self.size += size
-        if self.size > REMEMBERED_BYTES:
-            self.clear()
-            self.size = size
-        self[completion] = pieces
-        return pieces
-
-
-def _fitted(value: Any) -> bytes:
-    """The value as JSON in no more memory than it needs: what orjson gives keeps the 4 KB that it
-    was written in."""
-    return bytes(memoryview(encode(value)))
+    def of(self, ranking: StoredRanking) -> dict[str, list[bytes]]:
+        """By id the text and, where asked for, the id and the model, each as that of the chosen and
+        of the rejected; those of the ranking and others."""
+        known = self._known
+        if self._size > REMEMBERED_BYTES:
+            known.clear()
+            self._size = 0
+        for completion in ranking.completions:
+            if completion.id not in known:
+                # What orjson gives keeps the 4 KB that it was written in; a copy does not.
+                pieces = [bytes(memoryview(encode(completion.text)))]
+                if self._with_model:
+                    own_id, model = encode(completion.id), encode(completion.model)
+                    pieces += b',"chosen_id":' + own_id, b',"rejected_id":' + own_id
+                    pieces += b',"chosen_model":' + model, b',"rejected_model":' + model
+                known[completion.id] = pieces
+                self._size += ENTRY_BYTES + len(pieces[0])
+        return known
 
 
 LINES: dict[PairSchema, Callable[[Rankings], Iterator[bytes]]] = {
@@ -177,13 +178,12 @@ def pair_line_bytes(pairs: Iterator[Pair], schema: PairSchema) -> Iterator[bytes
     """The file's bytes for a schema of `LINES`, half a megabyte at a time."""
     rankings = pairs.by_ranking() if isinstance(pairs, PairStream) else _by_ranking(pairs)
     if schema != PairSchema.PLAIN:
-        rankings = ((ranking, _with_text(found)) for ranking, found in rankings)
-    lines = LINES[schema](rankings)
+        rankings = ((ranking, _with_text(ranking, found)) for ranking, found in rankings)
     chunk: list[bytes] = []
     size = 0
-    for line in lines:
-        chunk.append(line)
-        size += len(line)
+    for lines in LINES[schema](_in_parts(rankings)):
+        chunk.append(lines)
+        size += len(lines)
         if size >= CHUNK_BYTES:
             yield b"".join(chunk)
             chunk, size = [], 0
@@ -191,8 +191,22 @@ def pair_line_bytes(pairs: Iterator[Pair], schema: PairSchema) -> Iterator[bytes
         yield b"".join(chunk)
 
 
-def _with_text(pairs: list[Sides]) -> list[Sides]:
+def _with_text(ranking: StoredRanking, pairs: list[Sides]) -> list[Sides]:
+    if not any(is_empty(completion.text) for completion in ranking.completions):
+        return pairs
     return [sides for sides in pairs if not (is_empty(sides[0].text) or is_empty(sides[1].text))]
+
+
+def _in_parts(rankings: Rankings) -> Rankings:
+    """The pairs of rankings of long texts one by one: the lines of a part are put together at
+    once, and each says its prompt and two of the texts."""
+    for ranking, pairs in rankings:
+        size = sum(len(message["content"]) for message in ranking.prompt.messages)
+        size += sum(len(completion.text) for completion in ranking.completions)
+        if size * len(pairs) < CHUNK_BYTES:
+            yield ranking, pairs
+        else:
+            yield from ((ranking, [sides]) for sides in pairs)
 
 
 def _by_ranking(pairs: Iterator[Pair]) -> Rankings:
