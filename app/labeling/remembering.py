@@ -52,14 +52,15 @@ def remembered(
 
 
 def _data_version(session: Session, project_id: str) -> Hashable:
-    """What is different after a ranking, an edit, a revocation or its undoing, a skip, a pause, a
-    change of calibration tasks or of a gold order."""
+    """What is different after a ranking, an edit, a revocation or its undoing, an erasure, a skip,
+    a pause, a change of calibration tasks or of a gold order."""
     rankings = session.execute(
         select(
             func.count(),
             func.max(Ranking.id),
             func.count(Ranking.revoked_at),
             func.max(Ranking.revoked_at),
+            func.count(Ranking.erased_at),
         ).where(Ranking.project_id == project_id)
     ).one()
     skips = session.execute(

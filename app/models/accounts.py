@@ -89,7 +89,7 @@ class AccountLink(Base):
 
 
 class AuditEvent(Base):
-    """Who did what to what; never changed."""
+    """Who did what to what; never changed, but where it named a labeler who was erased."""
 
     __tablename__ = "audit_event"
     __table_args__ = (Index(None, "subject_type", "subject_id"),)

@@ -169,10 +169,11 @@ def _carries(flag: str) -> ColumnElement[bool]:
 
 
 def select_frozen(snapshot_id: str) -> Select[str]:
-    """Ids of the rankings that a snapshot holds, whatever became of them since."""
+    """Ids of the rankings that a snapshot holds, whatever became of them since; of those that were
+    erased there is nothing to read."""
     return (
         select(Ranking.id)
         .outerjoin(User, User.id == Ranking.user_id)
         .join(SnapshotRanking, SnapshotRanking.ranking_id == Ranking.id)
-        .where(SnapshotRanking.snapshot_id == snapshot_id)
+        .where(SnapshotRanking.snapshot_id == snapshot_id, Ranking.erased_at.is_(None))
     )

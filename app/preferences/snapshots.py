@@ -306,7 +306,7 @@ def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTa
             Task.id.in_(
                 select(Ranking.task_id)
                 .join(SnapshotRanking, SnapshotRanking.ranking_id == Ranking.id)
-                .where(SnapshotRanking.snapshot_id == snapshot.id)
+                .where(SnapshotRanking.snapshot_id == snapshot.id, Ranking.erased_at.is_(None))
             )
         )
         .order_by(Task.id)

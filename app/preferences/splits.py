@@ -6,9 +6,10 @@ cuts, so that a ranking alone tells its part.
 """
 
 import hashlib
+import secrets
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -87,6 +88,26 @@ class Splits:
                 return part
         names = ", ".join(part.name for part in self.parts)
         raise Invalid(f"There is no part “{name}”.", fields={"split": f"one of {names}"})
+
+    def without_labeler(self, labeler: str, others: Iterable[str]) -> Self:
+        """Of parts by labeler the same ones for all others, without a trace of one.
+
+        A cut at their key is a hash of their name, which tells whoever guesses the name that it
+        was among those split. It moves to a random place between the labelers beside them.
+        """
+        key = split_key(self.seed, labeler)
+        ordered = sorted(split_key(self.seed, other) for other in others)
+        parts = list(self.parts)
+        for position, part in enumerate(parts[:-1]):
+            if part.last_key == key:
+                before = [parts[position - 1].last_key] if position else ["0"]
+                before += [other for other in ordered if other < key]
+                after = [parts[position + 1].last_key]
+                after += [other for other in ordered if other > key]
+                first, last = int(max(before), 16), int(min(after), 16)
+                cut_at = first + secrets.randbelow(last - first)
+                parts[position] = replace(part, last_key=f"{cut_at:064x}")
+        return replace(self, parts=tuple(parts))
 
     def as_json(self) -> dict[str, Any]:
         """As the snapshot stores it."""

@@ -1,0 +1,399 @@
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.audit import list_events
+from app.db import Database
+from app.errors import Conflict
+from app.labeling.drafts import save_draft
+from app.labeling.people import list_project_labelers
+from app.labeling.queue import lease_next_task, skip_assignment
+from app.labeling.rankings import submit_ranking
+from app.labeling.revocation import revoke_rankings
+from app.labeling.submissions import Submission
+from app.models import (
+    Assignment,
+    Base,
+    Job,
+    JobState,
+    Project,
+    Ranking,
+    RankingEntry,
+    RankingSource,
+    Snapshot,
+    Task,
+    TaskState,
+)
+from app.preferences.erasure import (
+    ErasureReport,
+    erase_labeler,
+    foresee_erasure,
+    remove_erased_files,
+)
+from app.preferences.filters import PairFilters
+from app.preferences.formats import PairFormat, PairSchema, RankingFormat, RankingSchema
+from app.preferences.pair_counts import count_pairs
+from app.preferences.queries import iter_frozen_rankings
+from app.preferences.snapshot_diff import Reason, diff_snapshots
+from app.preferences.snapshot_files import keep_card, keep_dataset, keep_pairs, keep_rankings
+from app.preferences.snapshots import (
+    count_revoked,
+    create_snapshot,
+    draft_snapshot,
+    iter_ranked_tasks,
+    store_snapshot,
+)
+from app.preferences.splits import SplitBy, SplitPlan, Splits, cut, split_key
+from tests.labeling.factory import make_project, make_tasks, make_user
+from tests.labeling.test_mixing import rank_all
+from tests.labeling.test_queue import in_order
+from tests.preferences.conftest import load_rankings, ranking
+
+NAME = "Wilhelmina"
+SAID = "Wilhelmina was here"
+
+
+def erase(database: Database, project_id: str, labeler: str = NAME) -> ErasureReport:
+    with database.write() as session:
+        return erase_labeler(session, None, session.get_one(Project, project_id), labeler)
+
+
+def load_two_labelers(database: Database, project_id: str, prompts: int = 6) -> None:
+    load_rankings(
+        database,
+        project_id,
+        [
+            ranking(
+                prompt=f"p{number}",
+                labeler=labeler,
+                ranks=ranks,
+                comment=SAID if labeler == NAME else "",
+                external_id=f"{labeler}-{number}",
+            )
+            for number in range(prompts)
+            for labeler, ranks in ((NAME, [3, 1, 2]), ("bea", [1, 2, 3]))
+        ],
+    )
+
+
+def freeze(database: Database, project_id: str, **options: Any) -> Snapshot:
+    with database.write() as session:
+        return create_snapshot(session, None, project_id, name="S", **options)
+
+
+def whole_database(session: Session) -> str:
+    """Every value of every table."""
+    return json.dumps(
+        [
+            [str(value) for value in row]
+            for table in Base.metadata.sorted_tables
+            for row in session.execute(select(table))
+        ],
+        ensure_ascii=False,
+    )
+
+
+def test_what_no_snapshot_holds_is_deleted_and_the_task_wants_a_labeler_again(
+    database: Database,
+) -> None:
+    with database.write() as session:
+        project = make_project(session)
+        tasks = make_tasks(session, project, 4, wanted=2)
+        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        rank_all(session, bob, project)
+        for _ in range(2):
+            lease = lease_next_task(session, ada, project.id, lease_seconds=60)
+            assert lease is not None
+            submit_ranking(session, ada, lease.id, in_order(lease))
+        ranks = dict(zip(lease.shown_order, (3, 2, 1), strict=True))
+        submit_ranking(session, ada, lease.id, Submission(ranks=ranks))
+        lease = lease_next_task(session, ada, project.id, lease_seconds=60)
+        assert lease is not None
+        skip_assignment(session, ada, lease.id, "ada does not like it")
+        lease = lease_next_task(session, ada, project.id, lease_seconds=60)
+        assert lease is not None
+        save_draft(session, ada, lease.id, in_order(lease), lease_seconds=60)
+        foreseen = foresee_erasure(session, project.id, "ada")
+        assert (foreseen.rankings, foreseen.tombstones, foreseen.assignments) == (3, 0, 4)
+        done = erase_labeler(session, None, project, "ada")
+        assert (done.rankings, done.deleted, done.tombstones) == (3, 3, 0)
+        assert (done.assignments, done.reopened_tasks, done.pseudonym) == (4, 2, None)
+        assert {(t.state, t.rankings_got, t.slots_taken, t.rankings_wanted) for t in tasks} == {
+            (TaskState.OPEN, 1, 1, 2)
+        }
+        assert set(session.scalars(select(Ranking.labeler))) == {"bob"}
+        assert set(session.scalars(select(Assignment.user_id))) == {bob.id}
+        assert session.scalar(select(func.count()).select_from(RankingEntry)) == 12
+        assert len(rank_all(session, make_user(session, "cyd"), project)) == 4
+        again = erase_labeler(session, None, project, "ada")
+        assert (again.rankings, again.assignments, again.reopened_tasks) == (0, 0, 0)
+        erasures = [e for e, _ in list_events(session) if e.action == "labeler.erase"]
+        assert len(erasures) == 1
+        assert "ada" not in json.dumps(erasures[0].details)
+
+
+def test_revoked_rankings_are_erased_and_their_tasks_are_not_counted_off_twice(
+    database: Database,
+) -> None:
+    with database.write() as session:
+        project = make_project(session)
+        (task,) = make_tasks(session, project, 1, wanted=1)
+        rank_all(session, make_user(session, NAME), project)
+        revoke_rankings(session, None, project.id, NAME, reason=SAID)
+        snapshot_of_nothing = erase_labeler(session, None, project, NAME)
+        assert (snapshot_of_nothing.rankings, snapshot_of_nothing.reopened_tasks) == (1, 0)
+        assert (task.rankings_got, task.slots_taken, task.state) == (0, 0, TaskState.OPEN)
+        details = [e.details for e, _ in list_events(session) if e.action == "labeler.revoke"]
+        assert SAID not in json.dumps(details)
+
+
+def test_a_task_of_an_import_does_not_come_to_want_rankings(
+    database: Database, project_id: str
+) -> None:
+    load_two_labelers(database, project_id)
+    erase(database, project_id)
+    with database.read() as session:
+        numbers = {
+            tuple(row)
+            for row in session.execute(
+                select(Task.rankings_wanted, Task.rankings_got, Task.slots_taken, Task.state)
+            )
+        }
+        assert numbers == {(1, 1, 1, TaskState.COMPLETE)}
+
+
+def test_a_tombstone_says_when_and_how_and_nothing_more(
+    database: Database, project_id: str
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+    other = freeze(database, project_id, filters=PairFilters(labeler=NAME))
+    with database.write() as session:
+        revoke_rankings(session, None, project_id, NAME, reason=SAID)
+    done = erase(database, project_id)
+    assert (done.rankings, done.deleted, done.tombstones) == (6, 0, 6)
+    assert done.snapshot_ids == [snapshot.id, other.id]
+    with database.read() as session:
+        stones = session.scalars(select(Ranking).where(Ranking.erased_at.is_not(None))).all()
+        assert len(stones) == 6
+        assert {stone.labeler for stone in stones} == {done.pseudonym}
+        for stone in stones:
+            assert not stone.current
+            assert stone.source == RankingSource.IMPORT
+            assert (stone.user_id, stone.assignment_id, stone.external_id) == (None, None, None)
+            assert (stone.comment, stone.shown_order, stone.active_ms) == ("", [], None)
+            assert (stone.origin, stone.revoked_at, stone.revoke_reason) == (None, None, "")
+        counts = session.scalars(select(Snapshot.erased_rankings).order_by(Snapshot.id)).all()
+        assert counts == [6, 6]
+        content = whole_database(session)
+        assert NAME not in content
+        assert SAID not in content
+        assert count_revoked(session, snapshot.id) == 0
+        assert [one.labeler for one in list_project_labelers(session, project_id)] == ["bea"]
+        assert count_pairs(session, project_id).pairs == 18
+
+
+def kept_files(database: Database, snapshot: Snapshot, folder: Path) -> Iterator[Path]:
+    for schema in PairSchema:
+        for layout in PairFormat:
+            yield keep_pairs(database, snapshot, schema, layout, folder).path
+        yield keep_card(database, snapshot, schema, folder).path
+        yield keep_dataset(database, snapshot, schema, folder).path
+    for ranking_schema in RankingSchema:
+        for ranking_layout in RankingFormat:
+            yield keep_rankings(database, snapshot, ranking_schema, ranking_layout, folder).path
+
+
+def rankings_in(paths: Iterator[Path]) -> dict[str, bytes]:
+    found = {}
+    for path in paths:
+        content = path.read_bytes()
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(archive.read(name) for name in archive.namelist())
+        found[path.name] = content
+    return found
+
+
+def test_no_download_holds_what_was_erased_and_only_the_hash_of_the_day_stays(
+    database: Database, project_id: str, tmp_path: Path
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+    before = rankings_in(kept_files(database, snapshot, tmp_path))
+    plain = keep_pairs(database, snapshot, PairSchema.PLAIN, PairFormat.JSONL, tmp_path)
+    assert hashlib.sha256(plain.path.read_bytes()).hexdigest() == snapshot.sha256
+    assert any(NAME.encode() in content for content in before.values())
+    done = erase(database, project_id)
+    assert remove_erased_files(done, tmp_path, tmp_path) == len(before)
+    assert list(tmp_path.glob(f"{snapshot.id}-*")) == []
+    with database.read() as session:
+        now = session.get_one(Snapshot, snapshot.id)
+        assert (now.sha256, now.pairs, now.rankings) == (snapshot.sha256, 36, 12)
+        assert now.erased_rankings == 6
+        assert {one.labeler for one in iter_frozen_rankings(session, now)} == {"bea"}
+        frozen = [one for task in iter_ranked_tasks(session, now) for one in task.rankings]
+        assert {one.labeler for one in frozen} == {"bea"}
+        assert len(frozen) == 6
+    after = rankings_in(kept_files(database, now, tmp_path))
+    assert len(after) == len(before)
+    assert not after.keys() & before.keys()
+    for content in after.values():
+        assert NAME.encode() not in content
+        assert SAID.encode() not in content
+    plain = keep_pairs(database, now, PairSchema.PLAIN, PairFormat.JSONL, tmp_path)
+    lines = plain.path.read_bytes().splitlines()
+    assert len(lines) == 18
+    assert hashlib.sha256(plain.path.read_bytes()).hexdigest() != now.sha256
+    # The same as when only the others had ever been frozen.
+    others = freeze(database, project_id)
+    assert hashlib.sha256(plain.path.read_bytes()).hexdigest() == others.sha256
+
+
+def test_a_diff_says_that_they_were_erased(database: Database, project_id: str) -> None:
+    load_two_labelers(database, project_id)
+    first = freeze(database, project_id)
+    second = freeze(database, project_id, filters=PairFilters(labeler="bea"))
+    done = erase(database, project_id)
+    with database.read() as session:
+        diff = diff_snapshots(
+            session, session.get_one(Snapshot, first.id), session.get_one(Snapshot, second.id)
+        )
+        assert diff.only_first.reasons == {Reason.ERASED: 6}
+        assert diff.only_first.pairs == 0
+        assert diff.only_first.labelers == []
+        example = diff.only_first.examples[Reason.ERASED][0]
+        assert example.labeler == done.pseudonym
+
+
+def test_a_job_that_is_learning_from_them_is_not_pulled_from_under(
+    database: Database, project_id: str, tmp_path: Path
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+    with database.write() as session:
+        job = Job(
+            kind="reward_model",
+            project_id=project_id,
+            state=JobState.RUNNING,
+            config={"snapshot_id": snapshot.id},
+        )
+        session.add(job)
+    with pytest.raises(Conflict, match="learning") as refused:
+        erase(database, project_id)
+    assert refused.value.code == "used_by_job"
+    with database.write() as session:
+        assert session.scalar(select(func.count()).where(Ranking.labeler == NAME)) == 6
+        session.get_one(Job, job.id).state = JobState.FAILED
+    done = erase(database, project_id)
+    assert done.job_ids == [job.id]
+    copy = tmp_path / job.id / "tasks.jsonl"
+    copy.parent.mkdir()
+    copy.write_text("{}")
+    remove_erased_files(done, tmp_path / "exports", tmp_path)
+    assert not copy.exists()
+
+
+def test_what_is_frozen_meanwhile_is_refused_or_found(database: Database, project_id: str) -> None:
+    load_two_labelers(database, project_id)
+    with database.read() as session:
+        draft = draft_snapshot(session, project_id)
+    erase(database, project_id)
+    with pytest.raises(Conflict, match="erased meanwhile"), database.write() as session:
+        store_snapshot(session, None, draft)
+
+
+def test_a_part_that_ended_at_the_labeler_no_longer_tells_their_name(
+    database: Database, project_id: str
+) -> None:
+    names = [f"labeler{number}" for number in range(8)]
+    load_rankings(database, project_id, [ranking(prompt=name, labeler=name) for name in names])
+    plan = SplitPlan(by=SplitBy.LABELER, shares={"train": 0.5, "test": 0.5}, seed=7)
+    snapshot = freeze(database, project_id, plan=plan)
+    assert snapshot.splits is not None
+    before = Splits.from_json(snapshot.splits)
+    (last,) = [name for name in names if split_key(7, name) == before.parts[0].last_key]
+    erase(database, project_id, last)
+    with database.read() as session:
+        now = session.get_one(Snapshot, snapshot.id)
+        assert now.splits is not None
+        after = Splits.from_json(now.splits)
+        assert after.parts[0].last_key != before.parts[0].last_key
+        for name in names:
+            if name != last:
+                assert after.part_of("", name) == before.part_of("", name)
+        parts = [len(list(iter_frozen_rankings(session, now, split=part))) for part in plan.shares]
+        assert sum(parts) == 7
+
+
+def test_cuts_stay_in_order_when_one_labeler_after_the_other_is_erased() -> None:
+    names = [f"labeler{number}" for number in range(9)]
+    plan = SplitPlan(by=SplitBy.LABELER, shares={"a": 0.3, "b": 0.3, "c": 0.4})
+    splits = cut(plan, dict.fromkeys(names, (1, 1)))
+    parts = {name: splits.part_of("", name) for name in names}
+    while names:
+        splits = splits.without_labeler(names.pop(), names)
+        keys = [part.last_key for part in splits.parts]
+        assert keys == sorted(keys)
+        assert {name: splits.part_of("", name) for name in names} == {
+            name: parts[name] for name in names
+        }
+
+
+def test_nothing_is_half_erased_when_the_process_dies(database: Database, project_id: str) -> None:
+    load_two_labelers(database, project_id)
+    freeze(database, project_id)
+    with database.read() as session:
+        before = whole_database(session)
+    session = database.new_write_session()
+    session.begin()
+    erase_labeler(session, None, session.get_one(Project, project_id), NAME)
+    session.connection().invalidate()  # The server sees what it sees after a kill -9.
+    session.close()
+    with database.read() as session:
+        assert whole_database(session) == before
+
+
+def test_the_number_of_statements_does_not_grow_with_rankings(
+    sqlite_database: Database, sqlite_project_id: str
+) -> None:
+    counts = []
+    for prompts, name in ((2, "few"), (60, "many")):
+        load_rankings(
+            sqlite_database,
+            sqlite_project_id,
+            [ranking(prompt=f"{name}{number}", labeler=name) for number in range(prompts)],
+        )
+        with sqlite_database.write() as session:
+            create_snapshot(session, None, sqlite_project_id, filters=PairFilters(labeler=name))
+        statements: list[str] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            statements.append(statement)  # noqa: B023  # the list of this turn
+
+        event.listen(sqlite_database.writer, "before_cursor_execute", note)
+        erase(sqlite_database, sqlite_project_id, name)
+        event.remove(sqlite_database.writer, "before_cursor_execute", note)
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
+
+
+def test_other_projects_keep_theirs(database: Database, project_id: str) -> None:
+    with database.write() as session:
+        other = Project(name="Other")
+        session.add(other)
+    load_two_labelers(database, project_id)
+    load_two_labelers(database, other.id)
+    erase(database, project_id)
+    with database.read() as session:
+        names = session.scalars(
+            select(Ranking.labeler).where(Ranking.project_id == other.id).distinct()
+        )
+        assert set(names) == {NAME, "bea"}
