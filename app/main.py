@@ -9,6 +9,7 @@ from app.api import gold as api_gold
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
 from app.api import labelers as api_labelers
+from app.api import lineage as api_lineage
 from app.api import me as api_me
 from app.api import models as api_models
 from app.api import pairs as api_pairs
@@ -68,6 +69,7 @@ API_ROUTERS = [
     api_labelers.router,
     api_jobs.router,
     api_models.router,
+    api_lineage.router,
 ]
 WEB_ROUTERS = [
     health.router,
