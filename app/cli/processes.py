@@ -20,16 +20,20 @@ Host = Annotated[str | None, typer.Option(help="Address the web process listens 
 
 
 def prepare(settings: Settings, database: Database) -> list[str]:
-    """Register the starter models; the lines that say where Podium is, and how to begin.
+    """Register the starter models and remove what a crash left of erased data; the lines that say
+    where Podium is, and how to begin.
 
     While there is no account they hold a one-time link to create the admin.
     """
     from app.accounts.links import create_setup_link
+    from app.preferences.erased_files import remove_leftovers
     from app.registry.service import ensure_starters
 
     with database.write() as session:
         ensure_starters(session)
         token = create_setup_link(session)
+    with database.read() as session:
+        remove_leftovers(session, settings.data_dir.absolute() / "exports", settings.runs_dir)
     lines = [f"Podium is at {settings.base_url}"]
     if token:
         lines.append(f"Create the admin account (works once): {settings.base_url}/setup/{token}")

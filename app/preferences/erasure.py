@@ -3,16 +3,11 @@
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Delete,
     Select,
-    Update,
     and_,
-    case,
     delete,
     exists,
     func,
@@ -20,17 +15,15 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict
-from app.jobs.kinds.reward_model import TASKS_FILE
+from app.labeling.removal import change_rows, lock_rows, take_off_tasks
 from app.labeling.revocation import find_touched
 from app.labeling.slots import lock_labeler
 from app.models import (
     Assignment,
-    AssignmentState,
     AuditEvent,
     Job,
     JobState,
@@ -38,15 +31,11 @@ from app.models import (
     Project,
     Ranking,
     RankingEntry,
-    Round,
     Snapshot,
     SnapshotRanking,
-    Task,
-    TaskState,
     User,
     utc_now,
 )
-from app.preferences.deletion import remove_snapshot_files
 from app.preferences.splits import SplitBy, Splits
 
 PSEUDONYM = "erased-"
@@ -101,12 +90,14 @@ def erase_labeler(
     """
     session.flush()
     unfinished = Job.state.in_([JobState.QUEUED, JobState.RUNNING])
-    _lock(session, select(Job.id).where(Job.project_id == project.id, unfinished).order_by(Job.id))
+    lock_rows(
+        session, select(Job.id).where(Job.project_id == project.id, unfinished).order_by(Job.id)
+    )
     account_ids = _lock_accounts(session, project.id, labeler)
     assigned = (Assignment.project_id == project.id, Assignment.user_id.in_(account_ids))
-    _lock(session, select(Assignment.id).where(*assigned).order_by(Assignment.task_id))
+    lock_rows(session, select(Assignment.id).where(*assigned).order_by(Assignment.task_id))
     pseudonym = f"{PSEUDONYM}{secrets.token_hex(6)}"
-    rankings = _run(
+    rankings = change_rows(
         session,
         update(Ranking)
         .where(is_by(project.id, labeler), Ranking.erased_at.is_(None))
@@ -117,9 +108,9 @@ def erase_labeler(
     snapshots = _lock_snapshots(session, theirs)
     snapshot_ids = [snapshot.id for snapshot in snapshots]
     job_ids = _list_readers(session, project.id, snapshot_ids)
-    reopened = _count_off(session, theirs, and_(*assigned))
+    reopened = take_off_tasks(session, theirs, and_(*assigned))
     deleted = _bury(session, theirs)
-    assignments = _run(session, delete(Assignment).where(*assigned))
+    assignments = change_rows(session, delete(Assignment).where(*assigned))
     _note_in_snapshots(session, snapshots, theirs, labeler, pseudonym)
     _rename_in_audit(session, project.id, labeler, pseudonym)
     session.flush()
@@ -143,17 +134,6 @@ def erase_labeler(
         snapshot_ids=snapshot_ids,
         job_ids=job_ids,
     )
-
-
-def remove_erased_files(report: ErasureReport, exports_dir: Path, runs_dir: Path) -> int:
-    """Remove the files that hold what was erased: those kept for downloads, and the copies of
-    rankings that jobs learned from. A job that is resumed reads the snapshot again."""
-    removed = remove_snapshot_files(exports_dir, report.snapshot_ids)
-    for job_id in report.job_ids:
-        copy = runs_dir / job_id / TASKS_FILE
-        removed += copy.exists()
-        copy.unlink(missing_ok=True)
-    return removed
 
 
 def foresee_erasure(session: Session, project_id: str, labeler: str) -> ForeseenErasure:
@@ -198,20 +178,6 @@ def _lock_accounts(session: Session, project_id: str, labeler: str) -> list[str]
     return list(ids)
 
 
-def _run(session: Session, statement: Update | Delete) -> int:
-    """How many rows it changed; what the session knows of them is stale then."""
-    done = session.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(done, CursorResult), "an update or a deletion counts its rows"
-    return done.rowcount
-
-
-def _lock(session: Session, rows: Select[Any]) -> None:
-    """Hold rows in the order given until the transaction ends, without fetching them."""
-    if session.get_bind().dialect.name != "sqlite":
-        held = rows.with_for_update(key_share=True).subquery()
-        session.execute(select(func.count()).select_from(held))
-
-
 def _lock_snapshots(session: Session, theirs: ColumnElement[bool]) -> Sequence[Snapshot]:
     holding = (
         select(SnapshotRanking.snapshot_id)
@@ -242,46 +208,13 @@ def _list_readers(session: Session, project_id: str, snapshot_ids: Collection[st
     return [job.id for job in readers]
 
 
-def _count_off(session: Session, theirs: ColumnElement[bool], assigned: ColumnElement[bool]) -> int:
-    """Give the tasks their slots back; how many complete ones are open again."""
-    counts = and_(theirs, Ranking.current, Ranking.revoked_at.is_(None), ~Ranking.is_repeat)
-    leased = and_(
-        assigned, Assignment.state == AssignmentState.LEASED, Assignment.slot.is_not(None)
-    )
-    touched = Task.id.in_(
-        select(Ranking.task_id).where(counts).union(select(Assignment.task_id).where(leased))
-    )
-    _lock(session, select(Task.id).where(touched).order_by(Task.id))
-    rankings = _count_of_task(Ranking, counts)
-    asks = exists().where(Round.id == Task.round_id, Round.labelers_per_task > 0)
-    _run(
-        session,
-        update(Task)
-        .where(touched)
-        .values(
-            rankings_got=Task.rankings_got - rankings,
-            slots_taken=Task.slots_taken - rankings - _count_of_task(Assignment, leased),
-            rankings_wanted=case(
-                (asks, Task.rankings_wanted), else_=Task.rankings_wanted - rankings
-            ),
-        ),
-    )
-    lacking = and_(Task.state == TaskState.COMPLETE, Task.rankings_got < Task.rankings_wanted)
-    return _run(session, update(Task).where(touched, lacking).values(state=TaskState.OPEN))
-
-
-def _count_of_task(table: type[Ranking | Assignment], condition: ColumnElement[bool]) -> Any:
-    counted = select(func.count()).select_from(table).where(table.task_id == Task.id, condition)
-    return counted.correlate(Task).scalar_subquery()
-
-
 def _bury(session: Session, theirs: ColumnElement[bool]) -> int:
     """Leave tombstones of those that a snapshot holds and nothing of the others; how many those
     were."""
     said = select(Ranking.id).where(theirs)
-    _run(session, delete(RankingEntry).where(RankingEntry.ranking_id.in_(said)))
-    deleted = _run(session, delete(Ranking).where(theirs, ~_is_held()))
-    _run(
+    change_rows(session, delete(RankingEntry).where(RankingEntry.ranking_id.in_(said)))
+    deleted = change_rows(session, delete(Ranking).where(theirs, ~_is_held()))
+    change_rows(
         session,
         update(Ranking)
         .where(theirs)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.errors import Conflict
 from app.labeling.flags import known_flags
 from app.models import Project, Snapshot
 from app.preferences.card import dataset_card
@@ -150,7 +151,21 @@ def _keep(
         path = partial.replace(exports_dir / f"{key}.{digest}.{ending}")
     finally:
         partial.unlink(missing_ok=True)
+    _refuse_outdated(database, snapshot, path)
     return KeptFile(path=path, etag=_etag(path.name, key))
+
+
+def _refuse_outdated(database: Database, snapshot: Snapshot, path: Path) -> None:
+    """Whoever erases removes the files that are there then, not the one being written."""
+    with database.read() as session:
+        now = session.get(Snapshot, snapshot.id)
+        if now is not None and now.erased_rankings == snapshot.erased_rankings:
+            return
+    path.unlink(missing_ok=True)
+    raise Conflict(
+        "Some of these rankings were erased while the file was written. Download it again.",
+        code="rankings_erased",
+    )
 
 
 def _etag(name: str, key: str) -> str:

@@ -31,14 +31,16 @@ from app.models import (
     Task,
     TaskState,
 )
-from app.preferences.erasure import (
-    ErasureReport,
-    erase_labeler,
-    foresee_erasure,
-    remove_erased_files,
-)
+from app.preferences.erased_files import remove_erased_files, remove_leftovers
+from app.preferences.erasure import ErasureReport, erase_labeler, foresee_erasure
 from app.preferences.filters import PairFilters
-from app.preferences.formats import PairFormat, PairSchema, RankingFormat, RankingSchema
+from app.preferences.formats import (
+    PairFormat,
+    PairSchema,
+    RankingFormat,
+    RankingSchema,
+    export_pairs,
+)
 from app.preferences.pair_counts import count_pairs
 from app.preferences.queries import iter_frozen_rankings
 from app.preferences.snapshot_diff import Reason, diff_snapshots
@@ -255,6 +257,56 @@ def test_no_download_holds_what_was_erased_and_only_the_hash_of_the_day_stays(
     # The same as when only the others had ever been frozen.
     others = freeze(database, project_id)
     assert hashlib.sha256(plain.path.read_bytes()).hexdigest() == others.sha256
+
+
+def test_what_a_crash_left_is_removed_at_the_next_start(
+    database: Database, project_id: str, tmp_path: Path
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+    other = freeze(database, project_id, filters=PairFilters(labeler="bea"))
+    stale = list(kept_files(database, snapshot, tmp_path))
+    good = list(kept_files(database, other, tmp_path))
+    with database.write() as session:
+        jobs = [
+            Job(
+                kind="reward_model",
+                project_id=project_id,
+                state=JobState.SUCCEEDED,
+                config={"snapshot_id": one.id},
+            )
+            for one in (snapshot, other)
+        ]
+        session.add_all(jobs)
+    for job in jobs:
+        (tmp_path / "runs" / job.id).mkdir(parents=True)
+        (tmp_path / "runs" / job.id / "tasks.jsonl").write_text("{}")
+    erase(database, project_id)
+    with database.read() as session:
+        assert remove_leftovers(session, tmp_path, tmp_path / "runs") == len(stale) + 1
+        assert remove_leftovers(session, tmp_path, tmp_path / "runs") == 0
+    assert not any(path.exists() for path in stale)
+    assert all(path.exists() for path in good)
+    kept = [(tmp_path / "runs" / job.id / "tasks.jsonl").exists() for job in jobs]
+    assert kept == [False, True]
+
+
+def test_a_file_written_during_the_erasure_is_not_kept(
+    database: Database, project_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+
+    def write_slowly(*arguments: Any) -> Iterator[bytes]:
+        yield from export_pairs(*arguments)
+        # On PostgreSQL and on SQLite the reader goes on seeing what was.
+        erase(database, project_id)
+
+    monkeypatch.setattr("app.preferences.snapshot_files.export_pairs", write_slowly)
+    with pytest.raises(Conflict) as refused:
+        keep_pairs(database, snapshot, PairSchema.PLAIN, PairFormat.JSONL, tmp_path)
+    assert refused.value.code == "rankings_erased"
+    assert list(tmp_path.glob("*-*")) == []
 
 
 def test_a_diff_says_that_they_were_erased(database: Database, project_id: str) -> None:
