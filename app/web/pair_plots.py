@@ -188,7 +188,7 @@ def plot_lengths(lengths: Lengths) -> BarPlot:
         Tick(
             at=round(width * (place if place > middle else place + 1), 2),
             label=_signed(span.low if place > middle else span.high),
-            wide=abs(place - middle) % 2 == 0,
+            wide=abs(place - middle) % 3 != 1,
         )
         for place, span in enumerate(spans)
         if place != middle and _signed(span.low if place > middle else span.high)
