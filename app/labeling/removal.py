@@ -17,14 +17,34 @@ from sqlalchemy import (
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
-from app.models import Assignment, AssignmentState, Ranking, Round, Task, TaskState
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Completion,
+    Prompt,
+    Ranking,
+    RankingEntry,
+    Round,
+    Task,
+    TaskState,
+)
 
 
 def change_rows(session: Session, statement: Update | Delete) -> int:
-    """Run it; how many rows it changed. What the session knows of them is stale then."""
+    """Run it; how many rows it changed. What the session knows of them is stale then: see
+    `forget_rows`."""
     done = session.execute(statement, execution_options={"synchronize_session": False})
     assert isinstance(done, CursorResult), "an update or a deletion counts its rows"
     return done.rowcount
+
+
+def forget_rows(session: Session) -> None:
+    """Have the session read again what rows like those say, after `change_rows`."""
+    for row in list(session.identity_map.values()):
+        if isinstance(
+            row, Assignment | Completion | Prompt | Ranking | RankingEntry | Round | Task
+        ):
+            session.expire(row)
 
 
 def lock_rows(session: Session, rows: Select[Any]) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict
-from app.labeling.removal import change_rows, lock_rows, take_off_tasks
+from app.labeling.removal import change_rows, forget_rows, lock_rows, take_off_tasks
 from app.labeling.revocation import find_touched
 from app.labeling.slots import lock_labeler
 from app.models import (
@@ -114,7 +114,7 @@ def erase_labeler(
     _note_in_snapshots(session, snapshots, theirs, labeler, pseudonym)
     _rename_in_audit(session, project.id, labeler, pseudonym)
     session.flush()
-    session.expire_all()
+    forget_rows(session)
     if rankings or assignments:
         details = {
             "labeler": pseudonym,

@@ -161,7 +161,7 @@ def retry_round(session: Session, user: User | None, round_: Round) -> Job:
     Raises:
         Conflict: its job is still at work, the round is closed or imported, or nothing is missing.
     """
-    _refuse_active_job(session, round_)
+    refuse_active_job(session, round_)
     if round_.kind != RoundKind.GENERATED or round_.state == RoundState.CLOSED:
         raise Conflict("Only an open round of generated completions can be completed.")
     missing = list(session.scalars(_short_tasks(round_)))
@@ -184,7 +184,7 @@ def accept_round(session: Session, user: User | None, round_: Round) -> None:
     Raises:
         Conflict: the generation job is still at work.
     """
-    _refuse_active_job(session, round_)
+    refuse_active_job(session, round_)
     settle_round(session, round_)
     record(session, user, "round.accept", "round", round_.id)
 
@@ -195,7 +195,7 @@ def close_round(session: Session, user: User | None, round_: Round) -> None:
     Raises:
         Conflict: its generation job is still at work.
     """
-    _refuse_active_job(session, round_)
+    refuse_active_job(session, round_)
     if round_.state != RoundState.CLOSED:
         round_.state = RoundState.CLOSED
         round_.closed_at = utc_now()
@@ -375,7 +375,8 @@ def _short_tasks(round_: Round) -> Select[str]:
     )
 
 
-def _refuse_active_job(session: Session, round_: Round) -> None:
+def refuse_active_job(session: Session, round_: Round) -> None:
+    """Conflict `round_generating` while a job makes completions of the round."""
     job = find_job(session, round_.job_id) if round_.job_id else None
     if job is not None and not JobState(job.state).final:
         raise Conflict(

@@ -306,7 +306,7 @@ def test_a_file_written_during_the_erasure_is_not_kept(
     with pytest.raises(Conflict) as refused:
         keep_pairs(database, snapshot, PairSchema.PLAIN, PairFormat.JSONL, tmp_path)
     assert refused.value.code == "rankings_erased"
-    assert list(tmp_path.glob("*-*")) == []
+    assert list(tmp_path.glob(f"{snapshot.id}-*")) == []
 
 
 def test_a_diff_says_that_they_were_erased(database: Database, project_id: str) -> None:
