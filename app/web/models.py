@@ -18,7 +18,8 @@ from app.projects.messages import plain_messages
 from app.projects.rounds import check_sampling
 from app.projects.service import get_project
 from app.registry import asking
-from app.registry.lineage import get_lineage, list_snapshots_behind
+from app.registry.labelers import get_model_labelers
+from app.registry.lineage import get_lineage
 from app.registry.registration import register_model
 from app.registry.service import (
     archive_model,
@@ -32,6 +33,7 @@ from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
 from app.web.job_results import list_figures
 from app.web.sampling import read_sampling, sampling_defaults
+from app.web.teaching import list_teachers
 from app.web.templating import redirect_with_message, render
 
 router = APIRouter()
@@ -226,7 +228,8 @@ def _render_model(
     folder = find_folder(settings, model)
     files: list[FolderFile] = list_files(folder) if folder else []
     lineage = get_lineage(session, model)
-    behind = list_snapshots_behind(lineage.ancestry)
+    taught = get_model_labelers(session, model)
+    behind = taught.snapshots
     revoked = count_revoked_by_snapshot(session, [snapshot.id for snapshot in behind])
     return render(
         request,
@@ -240,6 +243,8 @@ def _render_model(
             "icons": KIND_ICONS,
             "lineage": lineage,
             "revoked": [(one, revoked[one.id]) for one in behind if one.id in revoked],
+            "taught": taught,
+            "teachers": list_teachers(taught, user),
             "figures": figures,
             "compared": compared,
             "measured_prompts": (after or {}).get("prompts") if compared else None,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
@@ -10,15 +10,15 @@ from app.labeling.rankings import store_ranking
 from app.models import (
     Completion,
     ModelKind,
+    Project,
     Ranking,
-    RankingEntry,
     RankingSource,
     Round,
     Snapshot,
-    SnapshotRanking,
     Task,
     utc_now,
 )
+from app.preferences.erasure import erase_labeler
 from app.preferences.filters import PairFilters
 from app.preferences.snapshots import create_snapshot
 from app.preferences.splits import SplitPlan
@@ -69,7 +69,7 @@ def make_family(database: Database) -> Family:
         ann, bob, cyd = (_id_of(session, name) for name in ("ann", "bob", "cyd"))
         second_revision = revise(session, ann, [3, 2, 1])
         session.get_one(Ranking, bob).revoked_at = utc_now()
-        entomb(session, cyd)
+        erase(session, project_id, "cyd")
     with database.write() as session:
         second = create_snapshot(
             session,
@@ -137,11 +137,7 @@ def revise(session: Session, ranking_id: str, ranks: list[int]) -> str:
     return stored.id
 
 
-def entomb(session: Session, ranking_id: str) -> None:
-    """What erasing a labeler leaves of a ranking that snapshots hold."""
-    gone = session.get_one(Ranking, ranking_id)
-    gone.erased_at, gone.current, gone.labeler = utc_now(), False, "erased-1f2e"
-    session.execute(delete(RankingEntry).where(RankingEntry.ranking_id == ranking_id))
-    held = select(SnapshotRanking.snapshot_id).where(SnapshotRanking.ranking_id == ranking_id)
-    for snapshot in session.scalars(select(Snapshot).where(Snapshot.id.in_(held))):
-        snapshot.erased_rankings += 1
+def erase(session: Session, project_id: str, labeler: str) -> None:
+    """Erase the labeler; of what snapshots hold a tombstone stays."""
+    erase_labeler(session, None, session.get_one(Project, project_id), labeler)
+    session.flush()

@@ -13,7 +13,7 @@ from app.registry.service import get_model
 from tests.labeling.test_waiting import counted_statements
 from tests.preferences.conftest import load_rankings, make_project, ranking
 from tests.projects.rounds_factory import make_model
-from tests.registry.family import Family, entomb, make_family
+from tests.registry.family import Family, erase, make_family
 
 
 @pytest.fixture
@@ -170,8 +170,7 @@ def test_pairs_are_counted_again_once_something_is_erased(
 ) -> None:
     before = teachers(database, "tuned")
     with database.write() as session:
-        session.get_one(Ranking, family.bob).revoked_at = None
-        entomb(session, family.bob)
+        erase(session, family.project_id, "bob")
     after = teachers(database, "tuned")
     assert before.erased
     assert after.erased

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,11 +8,16 @@ from fastapi.testclient import TestClient
 
 from app.inference.server import create_inference_app
 from app.models import Model, ModelKind, Round, Snapshot, User
+from app.preferences.snapshots import create_snapshot
 from app.registry.catalogue import DatabaseCatalogue
 from app.registry.service import ensure_starters
+from app.web.teaching import MOST_TEACHERS
 from tests.conftest import sign_in
 from tests.generation.servers import obedient, running, serving
+from tests.preferences.conftest import load_rankings, ranking
+from tests.preferences.conftest import make_project as make_ranked_project
 from tests.projects.rounds_factory import make_model, make_project
+from tests.registry.family import make_family
 from tests.registry.folders import make_folder
 from tests.training.tiny import make_backbone, make_policy
 
@@ -194,3 +200,47 @@ def test_who_may_see_and_change_the_registry(
     assert researcher_client.get("/models/new").status_code == 403
     assert researcher_client.post("/models/tuned/archive").status_code == 403
     assert researcher_client.get("/models/nobody").status_code == 404
+
+
+def test_a_policy_page_says_who_taught_it(
+    app: FastAPI, admin_client: TestClient, researcher_client: TestClient
+) -> None:
+    family = make_family(app.state.database)
+    people = f"/projects/{family.project_id}/people/labeler?name="
+    page = admin_client.get("/models/child").text
+    taught = page.split('id="taught"')[1]
+    said = " ".join(re.sub(r"<[^>]+>", " ", taught).split())
+    for expected in (
+        "4 rankings by 3 labelers , which give 11 pairs; 25% of the rankings simulated; 1 revoked "
+        "since; 1 more erased since.",
+        "Frozen in First (1 erased).",
+        "ann 2 5 none Round 1 Version 1",
+        "bob 1 3 1 Round 1 Version 1",
+        "bot simulated 1 3 none",
+        "erased whose data had to go 1 gone unknown",
+    ):
+        assert expected in said, expected
+    assert "cyd" not in page
+    assert f"/snapshots/{family.first_snapshot}" in taught
+    for name in ("ann", "bob"):
+        assert f'href="{people}{name}"' in taught
+        assert admin_client.get(f"{people}{name}").status_code == 200
+    read = researcher_client.get("/models/child").text
+    assert people not in read, "the pages of labelers are for admins"
+    assert f"/projects/{family.project_id}/pairs?labeler=ann" in read
+    assert "No snapshot is behind it" in admin_client.get("/models/alone").text
+
+
+def test_many_labelers_are_cut_and_the_page_says_so(app: FastAPI, admin_client: TestClient) -> None:
+    database = app.state.database
+    project_id = make_ranked_project(database)
+    lines = [
+        ranking(prompt=f"{number}?", labeler=f"l{number}") for number in range(MOST_TEACHERS + 7)
+    ]
+    load_rankings(database, project_id, lines)
+    with database.write() as session:
+        snapshot = create_snapshot(session, None, project_id)
+        make_model(session, "crowd", ModelKind.REWARD_MODEL, snapshot_id=snapshot.id)
+    page = admin_client.get("/models/crowd").text
+    assert page.count('data-label="Labeler"') == MOST_TEACHERS
+    assert "And 7 more labelers" in page
