@@ -150,6 +150,9 @@ class ErasedTeachingOut(BaseModel):
     """Rankings behind a model of which tombstones alone are left."""
 
     rankings: int = Field(description="How many.", examples=[12])
+    simulated_rankings: int = Field(
+        description="How many of those simulated labelers made.", examples=[0]
+    )
     rounds: list[RoundRefOut] = Field(description="The rounds they were made in.")
     guidelines_versions: dict[int, int] = Field(description=VERSIONS, examples=[{"1": 12}])
 
@@ -287,6 +290,7 @@ def _describe_snapshot(snapshot: Snapshot) -> SnapshotBehindOut:
 def _describe_erased(erased: ErasedTeaching) -> ErasedTeachingOut:
     return ErasedTeachingOut(
         rankings=erased.rankings,
+        simulated_rankings=erased.simulated_rankings,
         rounds=[_describe_round(round_) for round_ in erased.rounds],
         guidelines_versions=erased.guidelines_versions,
     )

@@ -58,6 +58,8 @@ class ErasedTeaching:
     """Rankings behind a model whose labelers' data had to go: tombstones, without any name."""
 
     rankings: int
+    simulated_rankings: int
+    """Those of them that the app's simulated labelers made."""
     rounds: list[Round]
     guidelines_versions: dict[int, int]
 
@@ -123,6 +125,7 @@ def get_model_labelers(session: Session, model: Model) -> ModelLabelers:
     erased = [row for row in rows if row.is_erased]
     gone = ErasedTeaching(
         rankings=sum(row.rankings for row in erased),
+        simulated_rankings=sum(row.rankings for row in erased if row.simulated),
         rounds=_rounds_in(erased, rounds),
         guidelines_versions=_versions_in(erased),
     )

@@ -27,13 +27,16 @@ from app.models import (
     Completion,
     Project,
     Ranking,
+    RankingSource,
     Role,
     Round,
+    SnapshotRanking,
     Task,
     TaskPurpose,
     User,
     utc_now,
 )
+from app.preferences.erasure import erase_labeler
 from app.preferences.filters import PairFilters
 from app.preferences.imports import import_rankings
 from app.preferences.snapshots import create_snapshot
@@ -73,7 +76,10 @@ def fill(database: Database) -> WholeProject:
         create_token(session, admin, "Export of every night, with a name that is rather long")
         ids["invite"] = create_invite_link(session, labelers[-1])
         _let_go_of_some(session, admin, project, labelers)
+        erase_labeler(session, admin, project, labelers[4].handle)
     import_rankings(database, ids["project_id"], [_imported_ranking()], "application/x-ndjson")
+    with database.read() as session:
+        ids |= _pick_rankings(session, ids)
     return WholeProject(ids=ids, people=people)
 
 
@@ -296,6 +302,25 @@ def _let_go_of_some(session: Session, admin: User, project: Project, labelers: l
             session, admin, project.id, labelers[2].handle, reason="Ranked without reading."
         )
     disable_user(session, admin, labelers[2].id)
+
+
+def _pick_rankings(session: Session, ids: dict[str, str]) -> dict[str, str]:
+    """A ranking that was edited, its first revision, and one that was revoked, erased, imported."""
+    edited = select(Ranking.id).where(Ranking.assignment_id == ids["ranked_assignment_id"])
+    held = select(SnapshotRanking.ranking_id)
+    wanted = {
+        "ranking_id": edited.where(Ranking.current),
+        "earlier_ranking_id": edited.where(~Ranking.current),
+        "revoked_ranking_id": select(Ranking.id).where(
+            Ranking.revoked_at.is_not(None), Ranking.id.in_(held)
+        ),
+        "erased_ranking_id": select(Ranking.id).where(Ranking.erased_at.is_not(None)),
+        "imported_ranking_id": select(Ranking.id).where(Ranking.source == RankingSource.IMPORT),
+    }
+    found = {name: session.scalars(one.limit(1)).first() for name, one in wanted.items()}
+    missing = [name for name, one in found.items() if one is None]
+    assert not missing, missing
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _imported_ranking() -> bytes:
