@@ -17,6 +17,7 @@ from app.models import (
     LabelerPause,
     Prompt,
     RankingEntry,
+    Round,
     Snapshot,
     SnapshotRanking,
     Task,
@@ -77,6 +78,8 @@ def test_rows_of_the_previous_release_survive_the_upgrade(database_url: str) -> 
         snapshot = session.scalars(select(Snapshot)).one()
         assert (snapshot.labelers, snapshot.guidelines_versions) == (1, {"3": 1})
         assert session.scalars(select(Prompt.tags)).one() == []
+        assert task.uncertainty is None
+        assert session.scalars(select(Round.candidate_id)).one() is None
     with database.write() as session, pytest.raises(IntegrityError):
         session.execute(insert(LabelerPause).values(project_id="nobody", user_id="person"))
     database.dispose()

@@ -2,6 +2,7 @@
 
 from app.models.accounts import AccountLink, ApiToken, AuditEvent, BrowserSession, Role, User
 from app.models.base import Base, new_id, new_ids, opaque_id, utc_now
+from app.models.evaluation import CompletionReward, Promotion
 from app.models.jobs import Job, JobEvent, JobMetric, JobState, Worker
 from app.models.labeling import (
     Assignment,
@@ -41,6 +42,7 @@ __all__ = [
     "Base",
     "BrowserSession",
     "Completion",
+    "CompletionReward",
     "Guidelines",
     "Job",
     "JobEvent",
@@ -52,6 +54,7 @@ __all__ = [
     "ModelKind",
     "ModelSource",
     "Project",
+    "Promotion",
     "Prompt",
     "Ranking",
     "RankingEntry",

@@ -48,6 +48,8 @@ class Project(Base):
     """Share of a labeler's tasks that are gold, while there are some they have not ranked."""
     repeat_share: Mapped[float] = mapped_column(default=0.0)
     """Share of a labeler's tasks that they have ranked before, to measure self-consistency."""
+    uncertain_first: Mapped[bool] = mapped_column(default=False)
+    """Hand out first the tasks whose `uncertainty` is largest."""
     restricted: Mapped[bool] = mapped_column(default=False)
     """Open to its members only, rather than to every labeler."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -152,6 +154,11 @@ class Round(Base):
         CheckConstraint("state IN ('generating', 'open', 'closed')", name="state"),
         CheckConstraint("calibration_share BETWEEN 0 AND 1", name="calibration_share"),
         CheckConstraint("priority BETWEEN 1 AND 9", name="priority"),
+        CheckConstraint(
+            "(candidate_id IS NULL) = (baseline_id IS NULL) AND "
+            "(candidate_id IS NULL OR candidate_id <> baseline_id)",
+            name="candidate",
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
@@ -171,6 +178,11 @@ class Round(Base):
     priority: Mapped[int] = mapped_column(default=NORMAL_PRIORITY)
     """That of its tasks: 1 comes first, 9 last."""
     prompt_limit: Mapped[int | None]
+    candidate_id: Mapped[str | None] = mapped_column(ForeignKey("model.id"), index=True)
+    """Of an A/B round the policy on trial; null for a round that collects rankings to learn
+    from."""
+    baseline_id: Mapped[str | None] = mapped_column(ForeignKey("model.id"))
+    """Of an A/B round the policy that the candidate must beat."""
     job_id: Mapped[str | None] = mapped_column(String(32))
     """Its latest generation job."""
     completions_offset: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -240,6 +252,9 @@ class Task(Base):
     a task that everybody ranks."""
     shuffle_key: Mapped[int] = mapped_column(default=_random_key)
     """Where the task lies on the circle that each labeler walks from a place of their own."""
+    uncertainty: Mapped[float | None]
+    """Standard deviation over the heads of an ensemble of the margin between the two best
+    completions, at the last scoring; null where nobody scored it."""
     content_hash: Mapped[str | None] = mapped_column(String(64))
     """Of prompt and completions, for imported tasks: the same content is one task of a round."""
     problem: Mapped[str | None] = mapped_column(Text)
