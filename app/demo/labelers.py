@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.accounts.users import create_user, find_user_by_email
 from app.db import Database
-from app.demo.rule import RULE_NAME, rank_completions
 from app.labeling.queue import lease_next_task
 from app.labeling.rankings import submit_ranking
+from app.labeling.simulated_rule import RULE_NAME, rank_completions
 from app.labeling.submissions import Submission
 from app.models import (
     Assignment,

@@ -6,8 +6,8 @@ from app.db import Database
 from app.demo.labelers import SimulationProgress, simulate_labelers
 from app.demo.project import create_demo_project
 from app.demo.prompts import MULTI_TURN_PROMPTS, demo_prompts
-from app.demo.rule import RULE_NAME
 from app.labeling.queue import lease_next_task
+from app.labeling.simulated_rule import RULE_NAME
 from app.models import (
     Assignment,
     Membership,

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from typer.main import get_command
 
 from app.cli import cli
-from app.demo import rule
 from app.jobs.kinds.registry import JOB_KINDS
+from app.labeling import simulated_rule as rule
 from app.settings import ROOT, Settings
 
 DOCS = ROOT / "docs"

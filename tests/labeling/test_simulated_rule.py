@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from app.demo.rule import (
+from app.labeling.simulated_rule import (
     TARGET_WORDS,
     Taste,
     make_taste,
