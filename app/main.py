@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from app.accounts.throttle import SignInThrottle
 from app.api import agreement as api_agreement
 from app.api import assignments as api_assignments
+from app.api import deletion as api_deletion
 from app.api import gold as api_gold
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
@@ -71,6 +72,7 @@ API_ROUTERS = [
     api_jobs.router,
     api_models.router,
     api_lineage.router,
+    api_deletion.router,
 ]
 WEB_ROUTERS = [
     health.router,

@@ -35,7 +35,11 @@ CODES: dict[str, tuple[int, str]] = {
     "task_not_ready": (409, "the task does not have all its completions yet"),
     "labeler_paused": (409, "an admin paused your work in the project; the detail says why"),
     "lease_lost": (409, "others ranked the task since, or you ranked, skipped or returned it"),
-    "rankings_erased": (409, "some rankings were erased while they were frozen; ask again"),
+    "rankings_erased": (409, "some rankings were erased while they were read; ask again"),
+    "held_by_snapshot": (409, "a snapshot holds what would go; the detail names it"),
+    "used_by_model": (409, "a model learned from it, which stays known"),
+    "used_by_job": (409, "a job reads it, or is about to; cancel the job or wait until it ended"),
+    "round_open": (409, "the round is open to labelers; close it first"),
     "job_ended": (409, "the job has ended already"),
     "job_not_resumable": (409, "only a failed or cancelled job can be resumed"),
     # The input.

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
-from app.errors import Conflict
+from app.errors import Conflict, Invalid, NotFound
 from app.labeling.removal import change_rows, forget_rows, lock_rows, take_off_tasks
 from app.labeling.revocation import find_touched
 from app.labeling.slots import lock_labeler
@@ -73,6 +73,27 @@ class ForeseenErasure:
     snapshots: list[Snapshot]
     models: list[Model]
     """They learned from one of the snapshots, at any depth, and keep what they learned."""
+
+
+def check_confirmation(labeler: str, typed: str) -> None:
+    """Invalid where what was typed is not the labeler's name, but for spaces around it."""
+    if typed.strip() != labeler.strip():
+        raise Invalid(
+            "The two names differ. Type the labeler’s name as it is written here.",
+            fields={"confirm": "the labeler’s name, once more"},
+        )
+
+
+def refuse_stranger(session: Session, project_id: str, labeler: str) -> None:
+    """NotFound where nothing in the project is the labeler's: a name mistyped must not pass for one
+    that was erased."""
+    accounts = _select_accounts(project_id, labeler)
+    assigned = (Assignment.project_id == project_id, Assignment.user_id.in_(accounts))
+    ranked = (is_by(project_id, labeler), Ranking.erased_at.is_(None))
+    if not session.scalar(select(or_(exists().where(*ranked), exists().where(*assigned)))):
+        raise NotFound(
+            "Nobody by this name has anything to erase in the project.", code="labeler_not_found"
+        )
 
 
 def erase_labeler(

@@ -9,8 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.errors import Invalid
-from app.models import Project, Prompt, new_ids, utc_now
+from app.errors import Invalid, NotFound
+from app.models import Project, Prompt, User, new_ids, utc_now
 from app.projects.messages import Message, messages_hash
 from app.projects.prompt_mapping import (
     ParsedPrompt as ParsedPrompt,
@@ -30,6 +30,7 @@ from app.projects.reading import (
     content_type_format,
 )
 from app.projects.rows import iter_rows
+from app.projects.service import get_project
 from app.projects.tags import has_metadata, has_tag, parse_metadata_filter
 
 BATCH_ROWS = 1000
@@ -51,6 +52,15 @@ def add_prompt(
     parsed = ParsedPrompt(messages, is_chat, external_id, metadata or {}, tags or [])
     ids = store_prompts(session, project.id, [parsed])
     return session.get(Prompt, ids[0]) if ids else None
+
+
+def get_prompt(session: Session, prompt_id: str, user: User) -> Prompt:
+    """The prompt, or NotFound when there is none or its project is not open to this person."""
+    prompt = session.get(Prompt, prompt_id)
+    if prompt is None:
+        raise NotFound("There is no such prompt.")
+    get_project(session, prompt.project_id, user)
+    return prompt
 
 
 def find_prompt(session: Session, project_id: str, messages: list[Message]) -> Prompt | None:

@@ -37,8 +37,6 @@ PAGES_ALONE = {
     "too_many_tokens",
     "unsupported_file",
     "upload_not_found",
-    "used_by_job",
-    "used_by_model",
     "weak_password",
     "wrong_password",
 }

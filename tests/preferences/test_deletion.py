@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 from app.accounts.audit import list_events
 from app.db import Database
 from app.errors import Conflict
-from app.jobs.service import create_job
 from app.labeling.queue import lease_next_task
 from app.labeling.rankings import submit_ranking
 from app.labeling.submissions import Submission
@@ -15,6 +14,8 @@ from app.models import (
     Assignment,
     Base,
     Completion,
+    Job,
+    JobState,
     Project,
     Prompt,
     Ranking,
@@ -153,14 +154,9 @@ def test_nothing_is_deleted_that_a_job_is_making_completions_for(
         make_tasks(session, project, 1)
         rank_all(session, make_user(session, "ada"), project)
         round_ = session.scalars(select(Round)).one()
-        round_.policies = ["m"]
-        job = create_job(
-            session,
-            None,
-            kind="generation",
-            project_id=project.id,
-            config={"round_id": round_.id},
-        )
+        job = Job(kind="generation", project_id=project.id, state=JobState.RUNNING)
+        session.add(job)
+        session.flush()
         round_.job_id = job.id
         session.flush()
         with pytest.raises(Conflict) as refused:
