@@ -85,6 +85,7 @@ class Model(Base):
     __table_args__ = (
         CheckConstraint("kind IN ('policy', 'reward_model', 'encoder')", name="kind"),
         CheckConstraint("source IN ('starter', 'job', 'folder', 'hub', 'endpoint')", name="source"),
+        CheckConstraint("positive_class IN (0, 1)", name="positive_class"),
     )
 
     id: Mapped[str] = mapped_column(String(100), primary_key=True)
@@ -94,6 +95,8 @@ class Model(Base):
     location: Mapped[str] = mapped_column(Text, default="")
     served_name: Mapped[str | None] = mapped_column(String(300))
     """The model's name at its endpoint, where that differs from the id."""
+    positive_class: Mapped[int | None]
+    """Of a two-class reward model the index of the class that means "preferred"."""
     description: Mapped[str] = mapped_column(Text, default="")
     project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id"), index=True)
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("model.id"), index=True)
