@@ -81,9 +81,23 @@ def pairwise_ranking_loss(
         A scalar; 0 (with gradient 0) for a task without any pair.
     """
     losses = -functional.logsigmoid(scores[:, None] - scores[None, :])
+    return mean_over_rankings(losses, preferred, weights)
+
+
+def mean_over_rankings(losses: Tensor, preferred: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean over the pairs of each ranking, then by weight over the rankings of a task.
+
+    Args:
+        losses: [K, K] float, (i, j) for i preferred to j.
+        preferred: [R, K, K] bool from `preference_matrix`; only its pairs count.
+        weights: [R] float, or None for equal weights. Rankings without a pair do not count.
+
+    Returns:
+        A scalar; 0 (with gradient 0) for a task without any pair.
+    """
     pairs = preferred.sum(dim=(1, 2))
     ranking_losses = (losses * preferred).sum(dim=(1, 2)) / pairs.clamp(min=1)
-    counted = (pairs > 0).to(scores.dtype)
+    counted = (pairs > 0).to(losses.dtype)
     if weights is not None:
         counted = counted * weights
     total = counted.sum()

@@ -28,10 +28,10 @@ from app.training.losses import pairwise_ranking_loss
 from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import Report, TrainingError
 from app.training.reward_metrics import evaluate_rewards
+from app.training.schedules import scheduled_rate
 from app.training.seeds import permutation
 
 GRADIENT_CLIP = 1.0
-WARMUP_SHARE = 0.1
 # The head starts from noise on a pretrained trunk, and an epoch over a first round has some ten
 # steps. The factor is a judgement: with and without were not compared on otherwise equal runs.
 HEAD_RATE = 10.0
@@ -190,17 +190,6 @@ def load_backbone(backbone_dir: Path, seed: int) -> tuple[Any, Any]:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.problem_type = "regression"
     return tokenizer, model.to(best_device()).eval()
-
-
-def scheduled_rate(peak: float, step: int, steps: int) -> float:
-    """Linear warm-up over the first tenth of the steps, then linear decay to zero.
-
-    `step` counts from 1; the last step still moves, by 1/(steps − warm-up) of the peak.
-    """
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    if step <= warmup:
-        return peak * step / warmup
-    return peak * (steps - step + 1) / (steps - warmup + 1)
 
 
 def score_tasks(

@@ -16,11 +16,11 @@ from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import Cancelled, TrainingError
 from app.training.reward_model import (
     load_backbone,
-    scheduled_rate,
     score_tasks,
     train_reward_model,
 )
 from app.training.reward_scorer import load_scorer
+from app.training.schedules import scheduled_rate
 
 from .conftest import DATA, RecordingReport, require
 from .test_ppo import SMALL
