@@ -22,7 +22,7 @@ from app.models import (
     User,
 )
 from app.preferences.filters import PairFilters, simulated_condition
-from app.registry.lineage import find_ancestry, list_snapshots_behind
+from app.registry.lineage import list_snapshots_behind
 
 COUNTS_REMEMBERED = 8
 """Sets of snapshots whose pairs this process remembers; each has a number for every labeler."""
@@ -97,7 +97,7 @@ def get_model_labelers(session: Session, model: Model) -> ModelLabelers:
     Pairs are those that the snapshots still hold, each once. They are counted once for the same
     snapshots and then remembered until some of their rankings are erased.
     """
-    snapshots = list_snapshots_behind(find_ancestry(session, model))
+    snapshots = list_snapshots_behind(session, model)
     if not snapshots:
         return _sum_up([], [], None)
     rows = session.execute(_count_rankings(_held(snapshots))).all()

@@ -65,17 +65,19 @@ def find_ancestry(session: Session, model: Model) -> Ancestor:
     )
 
 
-def list_snapshots_behind(ancestry: Ancestor) -> list[Snapshot]:
-    """Every snapshot that the model or something it was made from learned from, each once."""
-    found: dict[str, Snapshot] = {}
-    waiting: list[Ancestor | None] = [ancestry]
-    while waiting:
-        one = waiting.pop()
-        if one is not None:
-            if one.snapshot is not None:
-                found[one.snapshot.id] = one.snapshot
-            waiting += [one.parent, one.reward_model]
-    return sorted(found.values(), key=lambda snapshot: snapshot.id)
+def list_snapshots_behind(session: Session, model: Model) -> list[Snapshot]:
+    """Every snapshot that the model or something it was made from learned from, each once, the
+    oldest first. One query for each step from child to parent, each model looked at once."""
+    behind = {model.id: model}
+    frontier = [model]
+    while frontier:
+        above = {id_ for one in frontier for id_ in (one.parent_id, one.reward_model_id) if id_}
+        fresh = select(Model).where(Model.id.in_(above - behind.keys()))
+        frontier = list(session.scalars(fresh))
+        behind |= {one.id: one for one in frontier}
+    ids = {one.snapshot_id for one in behind.values() if one.snapshot_id}
+    snapshots = select(Snapshot).where(Snapshot.id.in_(ids)).order_by(Snapshot.id)
+    return list(session.scalars(snapshots))
 
 
 def list_models_from(session: Session, snapshot_ids: Collection[str]) -> list[Model]:

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Database
-from app.models import Model, Ranking, RankingEntry, Snapshot, SnapshotRanking
+from app.models import Model, ModelKind, Ranking, RankingEntry, Snapshot, SnapshotRanking
 from app.preferences.filters import PairFilters
 from app.preferences.queries import iter_frozen_pairs
 from app.preferences.revisions import get_ranking
@@ -114,6 +114,26 @@ def test_a_ranking_in_two_snapshots_counts_once_and_revisions_apart(
     assert [one.name for one in found.snapshots] == ["First", "Second"]
     ann = found.labelers[0]
     assert (ann.labeler, ann.rankings, ann.pairs) == ("ann", 3, 7)
+
+
+def test_models_that_share_their_ancestors_are_looked_at_once(sqlite_database: Database) -> None:
+    """Each policy starts from the one before and is tuned against a reward model that starts from
+    it too, so that there are 2^30 ways up from the last."""
+    project_id = make_project(sqlite_database)
+    load_rankings(sqlite_database, project_id, [ranking(labeler="ann")])
+    with sqlite_database.write() as session:
+        snapshot = create_snapshot(session, None, project_id)
+        make_model(session, "p0", snapshot_id=snapshot.id)
+        for number in range(30):
+            make_model(session, f"r{number}", ModelKind.REWARD_MODEL, parent_id=f"p{number}")
+            make_model(
+                session, f"p{number + 1}", parent_id=f"p{number}", reward_model_id=f"r{number}"
+            )
+        found = get_model_labelers(session, session.get_one(Model, "p30"))
+        assert [one.labeler for one in found.labelers] == ["ann"]
+        (first,) = session.scalars(select(Ranking.id))
+        lineage = get_ranking_lineage(session, get_ranking(session, first))
+        assert len(lineage.models) == 61
 
 
 def test_a_model_without_snapshots_was_taught_by_nobody(database: Database, family: Family) -> None:
