@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.jobs.kinds.reward_model import TASKS_FILE
+from app.jobs.kinds.ranked_inputs import TASKS_FILE
 from app.models import Job, JobState, Snapshot
 from app.preferences.deletion import remove_snapshot_files
 from app.preferences.erasure import ErasureReport

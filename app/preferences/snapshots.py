@@ -289,6 +289,8 @@ class RankedTask:
     prompt_id: str
     messages: list[Message]
     completions: list[str]
+    finished: list[bool]
+    """Whether each completion ended by itself; False for those known to have run out of tokens."""
     rankings: list[FrozenRanking]
     length_difference: tuple[int | None, int | None]
     """Of the pairs only those whose chosen text is at least and at most so many characters
@@ -315,7 +317,7 @@ def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTa
     last = ""
     while rows := session.execute(tasks.where(Task.id > last)).all():
         task_ids = [row.id for row in rows]
-        positions, texts = _completions(session, task_ids)
+        positions, texts, finished = _completions(session, task_ids)
         rankings = _frozen_rankings(session, snapshot.id, positions, texts)
         for row in rows:
             yield RankedTask(
@@ -323,6 +325,7 @@ def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTa
                 prompt_id=row.prompt_id,
                 messages=row.messages,
                 completions=texts[row.id],
+                finished=finished[row.id],
                 rankings=rankings[row.id],
                 length_difference=length_difference,
             )
@@ -331,18 +334,20 @@ def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTa
 
 def _completions(
     session: Session, task_ids: Sequence[str]
-) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """The place of each completion in its task, and the texts of each task."""
+) -> tuple[dict[str, int], dict[str, list[str]], dict[str, list[bool]]]:
+    """The place of each completion in its task; of each task its texts, and which of them ended."""
     positions: dict[str, int] = {}
     texts: dict[str, list[str]] = {task_id: [] for task_id in task_ids}
+    finished: dict[str, list[bool]] = {task_id: [] for task_id in task_ids}
     for row in session.execute(
-        select(Completion.id, Completion.task_id, Completion.text)
+        select(Completion.id, Completion.task_id, Completion.text, Completion.finish_reason)
         .where(Completion.task_id.in_(task_ids))
         .order_by(Completion.task_id, Completion.position)
     ):
         positions[row.id] = len(texts[row.task_id])
         texts[row.task_id].append(row.text)
-    return positions, texts
+        finished[row.task_id].append(row.finish_reason != "length")
+    return positions, texts, finished
 
 
 def _frozen_rankings(

@@ -17,7 +17,8 @@ class RankedTask:
     `rankings` holds one list of K ranks per labeler: 1 is best, equal ranks are ties, None is
     unranked. `weights` has one entry per ranking; None means they all count the same.
     `length_difference` (least, most) leaves only the pairs whose preferred text is so many
-    characters longer than the other one; None for no bound.
+    characters longer than the other one; None for no bound. `finished` says of each completion
+    whether it ended by itself; None means they all did.
     """
 
     prompt_id: str
@@ -26,6 +27,7 @@ class RankedTask:
     rankings: list[list[int | None]]
     weights: list[float] | None = None
     length_difference: Sequence[int | None] = (None, None)
+    finished: list[bool] | None = None
 
     def preferences(self) -> Tensor:
         """The `preference_matrix` of its pairs, [R, K, K] bool."""

@@ -1,7 +1,7 @@
 """The reward-model job: trains a reward model on a snapshot's ranked completions."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid
 from app.inference.catalogue import ModelFiles
 from app.jobs.kind import JobKind, Report
+from app.jobs.kinds.ranked_inputs import (
+    check_rankings,
+    read_tasks,
+    settle_snapshot,
+    write_tasks,
+)
 from app.jobs.run_directory import write_json
-from app.models import Job, ModelKind, Project, Snapshot, User
-from app.preferences.filters import PairFilters
-from app.preferences.pair_counts import count_pairs
-from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
+from app.models import Job, ModelKind, Project, Snapshot
 from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
 from app.registry.lineage import learned_from_simulated
 from app.registry.service import (
@@ -30,7 +33,6 @@ from app.settings import Settings
 from app.training.configs import RewardModelConfig
 
 INPUTS_FILE = "inputs.json"
-TASKS_FILE = "tasks.jsonl"
 RESULT_FILE = "result.json"
 HELD_OUT_FILE = "held_out_prompts.json"
 """In the model's folder: ids of the prompts that it was not trained on."""
@@ -44,67 +46,26 @@ def check(session: Session, project_id: str | None, config: RewardModelConfig) -
         raise Invalid(
             "A reward model is trained for a project.", fields={"project_id": "a project's id"}
         )
-    if config.snapshot_id is None:
-        if not count_pairs(session, project_id).pairs:
-            raise Invalid(
-                "This project has no pair yet: rank some completions first.",
-                code="no_pairs",
-                fields={"snapshot_id": "a snapshot with at least one pair"},
-            )
-        return
-    snapshot = session.get(Snapshot, config.snapshot_id)
-    if snapshot is None or snapshot.project_id != project_id:
-        raise Invalid(
-            f"There is no snapshot {config.snapshot_id!r} in this project.",
-            fields={"snapshot_id": "the id of a snapshot of this project, or nothing"},
-        )
-    if not snapshot.pairs:
-        raise Invalid(
-            "This snapshot holds no pair.",
-            code="no_pairs",
-            fields={"snapshot_id": "a snapshot with at least one pair"},
-        )
+    check_rankings(session, project_id, config.snapshot_id)
 
 
 def export_inputs(
     session: Session, job: Job, config: RewardModelConfig, run_dir: Path, settings: Settings
 ) -> None:
-    """Write the snapshot's ranked tasks; without a snapshot, freeze one now and note it in the job.
-
-    The job's config names the new snapshot in the same transaction, so that a crash afterwards
-    finds it there and freezes no other.
-    """
-    if config.snapshot_id is None:
-        assert job.project_id is not None, "check refuses a job without a project"
-        user = session.get(User, job.created_by) if job.created_by else None
-        name = f"For reward model job {job.id[-6:]}"
-        snapshot = create_snapshot(session, user, job.project_id, name=name, filters=PairFilters())
-        job.config = {**job.config, "snapshot_id": snapshot.id}
-        config = replace(config, snapshot_id=snapshot.id)
-    assert config.snapshot_id is not None, "it was frozen just now"
-    frozen = session.get_one(Snapshot, config.snapshot_id)
-    with (run_dir / TASKS_FILE).open("w", encoding="utf-8") as file:
-        for task in iter_ranked_tasks(session, frozen):
-            line = {
-                "prompt_id": task.prompt_id,
-                "messages": task.messages,
-                "completions": task.completions,
-                "rankings": [ranking.ranks for ranking in task.rankings],
-                "length_difference": task.length_difference,
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    """Write the ranked tasks of the snapshot, or of one that is frozen now and noted in the job."""
+    snapshot = settle_snapshot(session, job, config.snapshot_id, "reward model")
+    write_tasks(session, snapshot, run_dir)
     backbone = model_files(settings, get_model(session, config.backbone))
     write_json(run_dir / INPUTS_FILE, {"backbone": asdict(backbone)})
 
 
 def run(run_dir: Path, config: RewardModelConfig, report: Report) -> None:
     """Train; the model, its metrics and the held-out prompts are in the folder afterwards."""
-    from app.training.ranked_task import RankedTask, split_tasks
+    from app.training.ranked_task import split_tasks
     from app.training.reward_model import train_reward_model
 
     inputs = json.loads((run_dir / INPUTS_FILE).read_text("utf-8"))
-    with (run_dir / TASKS_FILE).open(encoding="utf-8") as file:
-        tasks = [RankedTask(**json.loads(line)) for line in file]
+    tasks = read_tasks(run_dir)
     report.progress(0.0, "Fetching the backbone")
     backbone = resolve_files(ModelFiles(**inputs["backbone"]))
     result = train_reward_model(config, backbone, tasks, run_dir, report)
