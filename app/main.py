@@ -26,6 +26,7 @@ from app.web import (
     account,
     agreement,
     api_docs,
+    deletion,
     gold,
     guidelines,
     health,
@@ -98,6 +99,7 @@ WEB_ROUTERS = [
     snapshots.router,
     agreement.router,
     labelers.router,
+    deletion.router,
     jobs.router,
     models.router,
 ]

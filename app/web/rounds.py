@@ -14,12 +14,14 @@ from app.jobs.service import find_job, is_worker_alive
 from app.models import (
     Job,
     JobState,
+    Role,
     Round,
     RoundState,
     TaskPurpose,
     TaskState,
     User,
 )
+from app.preferences.deletion import list_holding_round
 from app.projects.round_changes import MOST_LABELERS, update_round
 from app.projects.round_counts import RoundCounts, round_counts
 from app.projects.round_tasks import list_latest_tasks, list_round_tasks
@@ -236,6 +238,7 @@ def _render_round(
             else None,
             "no_worker": active and not is_worker_alive(session),
             "author": _author(session, round_),
+            "holding": list_holding_round(session, round_.id) if user.role == Role.ADMIN else [],
             "values": values or _present_values(round_),
             "error": error,
             "most_labelers": MOST_LABELERS,
