@@ -176,8 +176,7 @@ def _count_rankings(held: Select[str]) -> Select[*tuple[Any, ...]]:
     is_erased = Ranking.erased_at.is_not(None)
     groups = (
         Ranking.project_id,
-        # Each erasing has a pseudonym of its own, of which nothing is to be told.
-        case((is_erased, ""), else_=Ranking.labeler).label("labeler"),
+        Ranking.labeler,
         Ranking.user_id,
         simulated_condition().label("simulated"),
         is_erased.label("is_erased"),

@@ -31,9 +31,9 @@ class Family:
     """The ids of what there is.
 
     `judge` was trained on the first snapshot, which holds ann's first revision; `tuned` against
-    `judge`, `child` started from `tuned`, and `tuned` wrote for the second round. `judge-2` was
-    trained on the second snapshot, which holds ann's second revision. `alone` learned from
-    nothing.
+    `judge`, and names no snapshot itself; `child` started from `tuned`, which wrote for the second
+    round. `judge-2` was trained on the second snapshot, which holds ann's second revision. `alone`
+    learned from nothing.
     """
 
     project_id: str
@@ -106,7 +106,7 @@ def _add_models(session: Session, project_id: str, first: Snapshot, second: Snap
         (
             "tuned",
             policy,
-            {"parent_id": "alone", "reward_model_id": "judge", "snapshot_id": first.id},
+            {"parent_id": "alone", "reward_model_id": "judge"},
         ),
         ("child", policy, {"parent_id": "tuned"}),
         ("judge-2", judge, {"parent_id": "judge", "snapshot_id": second.id}),
