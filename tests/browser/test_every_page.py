@@ -150,6 +150,11 @@ PAGES = [
         "admin",
         "/projects/{project_id}/people/labeler/revoke?name={labeler}",
     ),
+    Shown(
+        "/projects/{project_id}/people/labeler/erase",
+        "admin",
+        "/projects/{project_id}/people/labeler/erase?name={labeler}",
+    ),
     Shown("/projects/{project_id}/gold"),
     Shown("/projects/{project_id}/gold", "admin", "/projects/{empty_id}/gold"),
     Shown("/tasks/{task_id}/gold"),

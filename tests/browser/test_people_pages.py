@@ -1,11 +1,14 @@
 """The agreement and people pages in a browser: accessible in light and dark, narrow and wide, and
-revoking and pausing without JavaScript."""
+erasing, revoking and pausing without JavaScript."""
 
+import zipfile
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.preferences.snapshots import create_snapshot
 from tests.browser.conftest import LiveServer
 from tests.web.crowd import Person, seed_crowd
 
@@ -38,6 +41,7 @@ def test_pages_are_accessible_and_fit_a_narrow_phone(
         "people",
         "people/labeler?name=kim",
         "people/labeler/revoke?name=kim",
+        "people/labeler/erase?name=kim",
     ):
         for width in (1280, 320):
             page.set_viewport_size({"width": width, "height": 900})
@@ -95,3 +99,38 @@ def test_pausing_and_revoking_need_no_javascript(
     expect(page.get_by_text("They read: “Clicked through”")).to_be_visible()
     page.get_by_role("button", name="Restore").click()
     expect(page.get_by_text("of theirs are revoked")).to_have_count(0)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_erasing_asks_for_the_name_and_says_what_it_did(
+    page_as: Callable[..., Page],
+    live_server: LiveServer,
+    axe: Callable[..., list[str]],
+    project_id: str,
+    javascript: bool,
+) -> None:
+    with live_server.database.write() as session:
+        snapshot_id = create_snapshot(session, None, project_id, name="First week").id
+    page = page_as("admin", java_script_enabled=javascript)
+    page.goto(f"/projects/{project_id}/people/labeler?{urlencode({'name': ODD})}")
+    page.get_by_role("link", name="Erase…").click()
+    expect(page.get_by_role("heading", name="What stays")).to_be_visible()
+    expect(page.get_by_text("in 1 snapshot")).to_be_visible()
+    page.get_by_label("to confirm").fill("somebody else")
+    page.get_by_role("button", name="Erase for good").click()
+    expect(page.get_by_role("alert")).to_contain_text("The two names differ")
+    expect(page.get_by_label("to confirm")).to_have_value("somebody else")
+    page.get_by_label("to confirm").fill(ODD)
+    page.get_by_role("button", name="Erase for good").click()
+    expect(page.get_by_text("tombstones in 1 snapshot")).to_be_visible()
+    expect(page.get_by_role("link", name=ODD, exact=True)).to_have_count(0)
+    page.goto(f"/snapshots/{snapshot_id}")
+    expect(page.get_by_role("note").filter(has_text="were erased")).to_be_visible()
+    if javascript:
+        assert axe(page) == []
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Dataset folder (ZIP)").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        card = archive.read("README.md").decode()
+    assert "had to be erased since" in card
+    assert ODD not in card
