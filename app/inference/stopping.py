@@ -21,6 +21,28 @@ def end_of_turn_ids(
     return tuple(sorted(token for token in found if token is not None))
 
 
+def closing_token(tokenizer: "PreTrainedTokenizerBase", stops: Collection[int]) -> int:
+    """The token that the policy writes after a finished completion, one of `stops`.
+
+    By the chat template where there is one: what it puts after an assistant's text. Otherwise the
+    tokenizer's end-of-text. Some models know several ends, and only one is right in a chat.
+    """
+    if tokenizer.chat_template:
+        text = "Yes."
+        conversation = [
+            {"role": "user", "content": "Yes or no?"},
+            {"role": "assistant", "content": text},
+        ]
+        rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
+        after = rendered[rendered.rindex(text) + len(text) :] if text in rendered else ""
+        for token in tokenizer.encode(after, add_special_tokens=False):
+            if token in stops:
+                return token
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no end-of-text token")
+    return int(tokenizer.eos_token_id)
+
+
 class StopWatch:
     """A step hook that ends rows whose text holds a stop string or whose request was cancelled.
 

@@ -38,13 +38,8 @@ class RankedTask:
         return int(self.preferences().sum())
 
 
-def split_tasks(
-    tasks: Sequence[RankedTask], eval_fraction: float, seed: int
-) -> tuple[list[RankedTask], list[RankedTask]]:
-    """Training and held-out tasks, no prompt in both; tasks without any pair are in neither.
-
-    With two prompts or more at least one is held out and at least one stays, whatever the
-    fraction. The same prompts and seed give the same split in whatever order the tasks come.
+def useful_tasks(tasks: Sequence[RankedTask]) -> list[RankedTask]:
+    """The tasks with at least one pair.
 
     Raises:
         TrainingError: no task has a pair, or a ranking does not fit its completions.
@@ -63,6 +58,21 @@ def split_tasks(
         raise TrainingError(
             "There is no pair to train on: every ranking ties, skips or repeats its completions."
         )
+    return useful
+
+
+def split_tasks(
+    tasks: Sequence[RankedTask], eval_fraction: float, seed: int
+) -> tuple[list[RankedTask], list[RankedTask]]:
+    """Training and held-out tasks, no prompt in both; tasks without any pair are in neither.
+
+    With two prompts or more at least one is held out and at least one stays, whatever the
+    fraction. The same prompts and seed give the same split in whatever order the tasks come.
+
+    Raises:
+        TrainingError: no task has a pair, or a ranking does not fit its completions.
+    """
+    useful = useful_tasks(tasks)
     prompts = sorted({task.prompt_id for task in useful})
     count = min(max(1, round(eval_fraction * len(prompts))), len(prompts) - 1)
     order = permutation(len(prompts), seed, "split").tolist()
