@@ -75,24 +75,38 @@ def encode_pair(
     What does not fit is cut from the left of the prompt; only when the prompt is gone is the end of
     the completion cut. Raises ValueError when `max_length` leaves no room for text.
     """
-    if tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None:
-        return _encode_segments(tokenizer, prompt, completion, max_length)
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    completion_ids = list(tokenizer.encode(completion, add_special_tokens=False))
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    prompt_ids, completion_ids = _fit(prompt_ids, completion_ids, max_length - len(end))
-    return EncodedPair(prompt_ids + completion_ids + end, None, len(prompt_ids))
+    (pair,) = encode_completions(tokenizer, prompt, [completion], max_length)
+    return pair
 
 
-def _encode_segments(
-    tokenizer: "PreTrainedTokenizerBase", prompt: Prompt, completion: str, max_length: int
-) -> EncodedPair:
-    prompt_ids = list(tokenizer.encode(prompt_text(prompt), add_special_tokens=False))
-    completion_ids = list(tokenizer.encode(completion, add_special_tokens=False))
-    prompt_ids, completion_ids = _fit(prompt_ids, completion_ids, max_length - 3)
-    first = [tokenizer.cls_token_id, *prompt_ids, tokenizer.sep_token_id]
-    second = [*completion_ids, tokenizer.sep_token_id]
-    return EncodedPair(first + second, [0] * len(first) + [1] * len(second), len(first))
+def encode_completions(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompt: Prompt,
+    completions: Sequence[str],
+    max_length: int,
+) -> list[EncodedPair]:
+    """`encode_pair` of every completion, the prompt tokenized once."""
+    segments = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+    if segments:
+        prompt_ids = list(tokenizer.encode(prompt_text(prompt), add_special_tokens=False))
+        opening, between = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
+        end = between
+    else:
+        prompt_ids = encode_prompt(tokenizer, prompt)
+        opening, between = [], []
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    room = max_length - len(opening) - len(between) - len(end)
+    pairs = []
+    for completion in completions:
+        completion_ids = list(tokenizer.encode(completion, add_special_tokens=False))
+        kept, completion_ids = _fit(prompt_ids, completion_ids, room)
+        first, second = [*opening, *kept, *between], [*completion_ids, *end]
+        if not first and not second:
+            # Nothing was said, and the tokenizer marks no end: one token of padding stands for it.
+            second = [tokenizer.pad_token_id or 0]
+        types = [0] * len(first) + [1] * len(second) if segments else None
+        pairs.append(EncodedPair(first + second, types, len(first)))
+    return pairs
 
 
 def _fit(prompt: list[int], completion: list[int], room: int) -> tuple[list[int], list[int]]:

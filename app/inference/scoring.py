@@ -7,13 +7,18 @@ logits, and its reward is their difference, positive minus negative, the same lo
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import torch
 
-from app.inference.formatting import Prompt, encode_pair, length_batches, pad_pairs
+from app.inference.catalogue import ModelUnavailable
+from app.inference.classifying import classifier_logits
+from app.inference.formatting import Prompt, encode_completions
 from app.inference.results import ClassValues
 from app.inference.results import Score as Score
+from app.inference.shared_prompts import shares_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,32 +48,44 @@ def score_pairs(
 ) -> list[Score]:
     """The score of each prompt with its completion, in their order.
 
-    Texts are encoded by `encode_pair` with `max_length` tokens, batched with others of like length.
+    Texts are encoded by `encode_pair` with `max_length` tokens, batched with others of like length;
+    a causal model computes the prompt once for all its completions, wherever they are in `pairs`.
     `positive_class` is the preferred class of a two-class model, None for a one-output one.
+
+    Raises:
+        ModelUnavailable: a reward is not finite, so that nothing can be ordered by it.
     """
     encoded = [
-        encode_pair(tokenizer, prompt, completion, max_length) for prompt, completion in pairs
+        pair
+        for prompt, group in groupby(pairs, key=itemgetter(0))
+        for pair in encode_completions(tokenizer, prompt, [text for _, text in group], max_length)
     ]
-    device = next(model.parameters()).device
-    scores: dict[int, Score] = {}
-    for batch in length_batches([len(pair) for pair in encoded], MAX_TOKENS_PER_BATCH):
-        inputs = pad_pairs([encoded[index] for index in batch], tokenizer.pad_token_id or 0, device)
-        with torch.inference_mode():
-            # Where a reward model's head has no bias, training keeps the centring in the config.
-            outputs = model(**inputs).logits.float() + getattr(
-                model.config, "podium_reward_offset", 0.0
-            )
-            logits = class_logits(outputs, positive_class)
-        probabilities = logits.softmax(dim=-1)
-        rewards = logits[:, 1] - logits[:, 0]
-        for place, index in enumerate(batch):
-            scores[index] = Score(
-                reward=float(rewards[place]),
-                logits=ClassValues(*logits[place].tolist()),
-                probabilities=ClassValues(*probabilities[place].tolist()),
-                tokens=len(encoded[index]),
-            )
-    return [scores[index] for index in range(len(encoded))]
+    if not encoded:
+        return []
+    with torch.inference_mode():
+        outputs = classifier_logits(
+            model,
+            tokenizer.pad_token_id or 0,
+            encoded,
+            MAX_TOKENS_PER_BATCH,
+            share_prompts=len(encoded) > 1 and shares_prompts(model),
+        )
+        # Where a reward model's head has no bias, training keeps the centring in the config.
+        logits = class_logits(
+            outputs + getattr(model.config, "podium_reward_offset", 0.0), positive_class
+        )
+    if not torch.isfinite(logits).all():
+        raise ModelUnavailable(
+            "The reward model gave a reward that is not a finite number; its weights are damaged."
+        )
+    rewards = (logits[:, 1] - logits[:, 0]).tolist()
+    probabilities = logits.softmax(dim=-1).tolist()
+    return [
+        Score(reward, ClassValues(*both), ClassValues(*chances), len(pair))
+        for reward, both, chances, pair in zip(
+            rewards, logits.tolist(), probabilities, encoded, strict=True
+        )
+    ]
 
 
 def class_logits(outputs: torch.Tensor, positive_class: int | None) -> torch.Tensor:
