@@ -99,6 +99,11 @@ class AncestorOut(BaseModel):
     )
     snapshot_id: str | None = Field(description="The frozen pairs it was trained on.")
     job_id: str | None = Field(description="The job that made it.")
+    told_above: bool = Field(
+        description="Whether it stands in this ancestry before, where `parent` and `reward_model` "
+        "are told; here they are null.",
+        examples=[False],
+    )
     parent: "AncestorOut | None" = Field(description="What it started from.", examples=[None])
     reward_model: "AncestorOut | None" = Field(
         description="What it was tuned against.", examples=[None]
@@ -377,6 +382,7 @@ def _describe_ancestor(ancestor: Ancestor) -> AncestorOut:
         simulated_labels=ancestor.model.simulated_labels,
         snapshot_id=ancestor.model.snapshot_id,
         job_id=ancestor.model.job_id,
+        told_above=ancestor.told_above,
         parent=_describe_ancestor(ancestor.parent) if ancestor.parent else None,
         reward_model=_describe_ancestor(ancestor.reward_model) if ancestor.reward_model else None,
     )

@@ -18,6 +18,8 @@ class Ancestor:
     reward_model: "Ancestor | None" = None
     snapshot: Snapshot | None = None
     job: Job | None = None
+    told_above: bool = False
+    """It stands in this ancestry more than once, and what it was made from is told there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +54,27 @@ def get_lineage(session: Session, model: Model) -> Lineage:
 def find_ancestry(session: Session, model: Model) -> Ancestor:
     """A model with everything behind it.
 
-    A model is made after what it is made from, so there is no circle to fall into.
+    A model is made after what it is made from, so there is no circle to fall into; but there may be
+    many ways up to the same one, which is gone into the first time only.
     """
-    parent = session.get(Model, model.parent_id) if model.parent_id else None
-    reward_model = session.get(Model, model.reward_model_id) if model.reward_model_id else None
+    return _go_up(session, model, set())
+
+
+def _go_up(session: Session, model: Model, told: set[str]) -> Ancestor:
+    made_from = (model.parent_id, model.reward_model_id)
+    again = model.id in told and any(made_from)
+    told.add(model.id)
+    above = [
+        _go_up(session, session.get_one(Model, id_), told) if id_ and not again else None
+        for id_ in made_from
+    ]
     return Ancestor(
         model=model,
-        parent=find_ancestry(session, parent) if parent else None,
-        reward_model=find_ancestry(session, reward_model) if reward_model else None,
+        parent=above[0],
+        reward_model=above[1],
         snapshot=session.get(Snapshot, model.snapshot_id) if model.snapshot_id else None,
         job=session.get(Job, model.job_id) if model.job_id else None,
+        told_above=again,
     )
 
 

@@ -66,6 +66,7 @@ def show_ranking(
             "revisions": show_revisions(lineage, letters, flags),
             "stages": draw_lineage(session, lineage, project, user),
             "most_nodes": MOST_NODES,
+            "held": bool(lineage.holdings),
             "labeler_href": labeler_href(project.id, ranking.labeler),
         },
     )

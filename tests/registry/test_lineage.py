@@ -8,6 +8,7 @@ from app.preferences.queries import iter_frozen_pairs
 from app.preferences.revisions import get_ranking
 from app.preferences.snapshots import create_snapshot
 from app.registry.labelers import ModelLabelers, get_model_labelers
+from app.registry.lineage import Ancestor, find_ancestry
 from app.registry.ranking_lineage import RankingLineage, get_ranking_lineage
 from app.registry.service import get_model
 from tests.labeling.test_waiting import counted_statements
@@ -29,6 +30,13 @@ def trace(database: Database, ranking_id: str) -> RankingLineage:
 def teachers(database: Database, model_id: str) -> ModelLabelers:
     with database.read() as session:
         return get_model_labelers(session, get_model(session, model_id))
+
+
+def flatten(ancestor: Ancestor | None) -> list[Ancestor]:
+    """An ancestor and all that stand above it."""
+    if ancestor is None:
+        return []
+    return [ancestor, *flatten(ancestor.parent), *flatten(ancestor.reward_model)]
 
 
 def test_a_ranking_leads_to_every_snapshot_model_and_round_of_all_its_revisions(
@@ -134,6 +142,11 @@ def test_models_that_share_their_ancestors_are_looked_at_once(sqlite_database: D
         (first,) = session.scalars(select(Ranking.id))
         lineage = get_ranking_lineage(session, get_ranking(session, first))
         assert len(lineage.models) == 61
+        nodes = flatten(find_ancestry(session, session.get_one(Model, "p30")))
+        assert {node.model.id for node in nodes} == {model.id for model in lineage.models}
+        told = [node for node in nodes if not node.told_above]
+        assert len(nodes) <= 2 * 61
+        assert all(node.parent for node in told if node.model.parent_id)
 
 
 def test_a_model_without_snapshots_was_taught_by_nobody(database: Database, family: Family) -> None:
