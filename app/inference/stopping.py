@@ -35,9 +35,9 @@ def closing_token(tokenizer: "PreTrainedTokenizerBase", stops: Collection[int]) 
         ]
         rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
         after = rendered[rendered.rindex(text) + len(text) :] if text in rendered else ""
-        for token in tokenizer.encode(after, add_special_tokens=False):
+        for token in list(tokenizer.encode(after, add_special_tokens=False)):
             if token in stops:
-                return token
+                return int(token)
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no end-of-text token")
     return int(tokenizer.eos_token_id)

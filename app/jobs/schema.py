@@ -51,6 +51,7 @@ class ConfigField:
     unit: str | None
     reference: str | None
     advanced: bool
+    choices: tuple[str, ...] | None
 
     @property
     def label(self) -> str:
@@ -109,6 +110,7 @@ def _read_field(item: Field[Any], annotation: Any) -> ConfigField:
         unit=metadata.get("unit"),
         reference=metadata.get("reference"),
         advanced=bool(metadata.get("advanced", False)),
+        choices=metadata.get("choices"),
     )
 
 
@@ -131,6 +133,8 @@ def _property_schema(item: ConfigField) -> dict[str, Any]:
         bounds["minimum"] = item.minimum
     if item.maximum is not None:
         bounds["maximum"] = item.maximum
+    if item.choices:
+        bounds["enum"] = list(item.choices)
     schema: dict[str, Any] = {"type": "array", "items": bounds} if item.is_list else bounds
     if item.nullable:
         schema["type"] = [schema["type"], "null"]
@@ -192,7 +196,8 @@ def _parse_scalar(item: ConfigField, value: Any) -> Any:
             return value
         raise ValueError
     if item.type is str:
-        if isinstance(value, str) and (value.strip() or not item.required):
+        chosen = item.choices is None or value in item.choices
+        if isinstance(value, str) and chosen and (value.strip() or not item.required):
             return value
         raise ValueError
     if not isinstance(value, int | float) or not math.isfinite(value):
@@ -210,6 +215,8 @@ def _accepts(item: ConfigField) -> str:
     text = ACCEPTED[item.type]
     if item.reference:
         text = f"the id of a {item.reference.replace('_', ' ')}"
+    if item.choices:
+        text = f"one of {', '.join(item.choices)}"
     if item.minimum is not None and item.maximum is not None:
         text += f" from {item.minimum:g} to {item.maximum:g}"
     elif item.minimum is not None:

@@ -17,12 +17,13 @@ def option(
     unit: str | None = None,
     reference: str | None = None,
     advanced: bool = False,
+    choices: tuple[str, ...] | None = None,
 ) -> Any:
     """A dataclass field with its help text, range (inclusive), unit and `reference`.
 
     `reference` names what the value points at (`policy`, `reward_model`, `backbone`, `snapshot`,
-    `round`), so that a form can offer a choice instead of a text box. `advanced` fields are folded
-    away there.
+    `round`), so that a form can offer a choice instead of a text box. `choices` are all the values
+    that a text may have. `advanced` fields are folded away in forms.
     """
     metadata = {
         "help": help_text,
@@ -31,6 +32,7 @@ def option(
         "unit": unit,
         "reference": reference,
         "advanced": advanced,
+        "choices": choices,
     }
     if default is ...:
         return field(metadata=metadata)
@@ -74,6 +76,73 @@ class RewardModelConfig:
     )
     eval_fraction: float = option(
         0.1, "Share of prompts held out for the report.", minimum=0.0, maximum=0.5, advanced=True
+    )
+    eval_labelers: float = option(
+        0.1,
+        "Largest share of the rankings to leave out of training, all of some labelers, so that the "
+        "report can say how the model does on people it never saw. Needs three labelers.",
+        minimum=0.0,
+        maximum=0.5,
+        advanced=True,
+    )
+    labeler_weights: str = option(
+        "equal",
+        "Where several people ranked a task: all count the same (`equal`), or each the more the "
+        "oftener the others agree with them (`agreement`).",
+        choices=("equal", "agreement"),
+        advanced=True,
+    )
+    margin: str = option(
+        "none",
+        "How much further apart a clearer preference should lie (Llama 2): not at all, by distance "
+        "in rank, or by difference of ratings where there are ratings.",
+        choices=("none", "rank", "rating"),
+        advanced=True,
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Share of the preferences taken to be wrong, which keeps rewards from growing.",
+        minimum=0.0,
+        maximum=0.49,
+        advanced=True,
+    )
+    centring: float = option(
+        0.0,
+        "Weight of the squared sum of a pair's rewards, which holds rewards near 0 while training "
+        "(Eisenstein et al. 2023 took 0.01); without it they are centred at the end.",
+        minimum=0.0,
+        maximum=10.0,
+        advanced=True,
+    )
+    heads: int = option(
+        1,
+        "Heads of an ensemble on one trunk: the reward is their mean, and where they disagree the "
+        "model is unsure. Their tasks' weights differ at random. Cheap, and less telling than "
+        "whole models trained apart would be.",
+        minimum=1,
+        maximum=64,
+        advanced=True,
+    )
+    lora_rank: int | None = option(
+        None,
+        "Rank of LoRA adapters on the trunk, for backbones too large to train whole; empty trains "
+        "every weight. Adapters want a higher learning rate.",
+        minimum=1,
+        maximum=256,
+        advanced=True,
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "Compute activations again instead of keeping them: less memory for about a third more "
+        "time.",
+        advanced=True,
+    )
+    precision: str = option(
+        "auto",
+        "`bf16` computes the training passes in bfloat16 and keeps weights and scoring in fp32; "
+        "`auto` does so on GPUs that have it, and never on a CPU.",
+        choices=("auto", "fp32", "bf16"),
+        advanced=True,
     )
     seed: int = option(
         0, "Seed of the split, the order and the new head.", minimum=0, advanced=True
@@ -156,3 +225,82 @@ class PPOConfig:
         advanced=True,
     )
     seed: int = option(0, "Seed of the prompt order and the sampling.", minimum=0, advanced=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPOConfig:
+    """Tune a policy on ranked completions with DPO, without a reward model."""
+
+    policy: str = option(..., "Policy to start from; also the reference.", reference="policy")
+    snapshot_id: str | None = option(
+        None, "Frozen pairs to learn from; empty takes a fresh snapshot.", reference="snapshot"
+    )
+    reward_model: str | None = option(
+        None,
+        "Judge of the before/after report; empty takes the newest one trained on these rankings.",
+        reference="reward_model",
+    )
+    beta: float = option(
+        0.1, "How strongly the policy is held near where it began.", minimum=1e-3, maximum=100.0
+    )
+    epochs: int = option(1, "Passes over the rankings.", minimum=1, maximum=20)
+    learning_rate: float = option(
+        2e-4, "Peak learning rate of Adam, decayed to zero.", minimum=1e-8, maximum=1e-1
+    )
+    loss: str = option(
+        "sigmoid",
+        "sigmoid is DPO's own; ipo aims at a fixed margin per token.",
+        choices=("sigmoid", "ipo"),
+        advanced=True,
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Share of the preferences taken to be wrong (conservative DPO); sigmoid only.",
+        minimum=0.0,
+        maximum=0.49,
+        advanced=True,
+    )
+    length_normalized: bool = option(
+        False,
+        "Compare log-ratios per token, which needs a larger beta; ipo always does.",
+        advanced=True,
+    )
+    tasks_per_batch: int = option(
+        8,
+        "Tasks per step; all completions of a task go together.",
+        minimum=1,
+        maximum=512,
+        advanced=True,
+    )
+    max_length: int = option(
+        512,
+        "Longest prompt plus completion.",
+        minimum=16,
+        maximum=32768,
+        unit="tokens",
+        advanced=True,
+    )
+    lora_rank: int | None = option(
+        8,
+        "Rank of the LoRA adapters; empty tunes every weight.",
+        minimum=1,
+        maximum=256,
+        advanced=True,
+    )
+    eval_prompts: int = option(
+        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
+    )
+    temperature: float = option(
+        1.0, "Sampling temperature of the report.", minimum=0.05, maximum=2.0, advanced=True
+    )
+    max_new_tokens: int = option(
+        48,
+        "Longest completion of the report.",
+        minimum=1,
+        maximum=4096,
+        unit="tokens",
+        advanced=True,
+    )
+    seed: int = option(
+        0, "Seed of the held-out prompts, the order and the sampling.", minimum=0, advanced=True
+    )

@@ -1,40 +1,79 @@
 """The before/after report of a policy: held-out prompts, the same seeds at every call."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
-from app.training.configs import PPOConfig
 from app.training.policy import Policy
 from app.training.report import Report
 from app.training.reward_metrics import bootstrap_interval
 from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout
 from app.training.seeds import derive_seed
+from app.training.text_diversity import distinct_n, repetition
 
 EVALUATION_BATCH = 16
+FIGURES = (
+    "reward_mean",
+    "reward_ci95",
+    "reward_std",
+    "kl",
+    "length_mean",
+    "eos_fraction",
+    "distinct_1",
+    "distinct_2",
+    "repetition",
+)
+GOLD_FIGURES = ("gold_mean", "gold_ci95")
+
+
+class EvaluationSettings(Protocol):
+    """What a job's config says of its before/after report."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the sampling."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest completion."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the job."""
 
 
 def evaluate_policy(
     policy: Policy,
     tokenizer: Any,
-    score: Scorer,
+    score: Scorer | None,
     prompts: Sequence[Prompt],
-    config: PPOConfig,
+    config: EvaluationSettings,
     report: Report,
+    gold: Scorer | None = None,
 ) -> dict[str, Any]:
     """One completion of each held-out prompt, drawn with the same seeds at every call.
 
     The same random numbers before and after leave less of the difference to chance. Rewards are the
-    scorer's own, without normalisation or penalty. Figures are None where there is no prompt.
+    scorer's own, without normalisation or penalty; without a scorer they are None.
+
+    Args:
+        score: the reward model.
+        gold: the rule that simulated labelers ranked by, where they did.
+
+    Returns:
+        `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`, `kl` and `length_mean`
+        per completion, `eos_fraction`, `distinct_1`, `distinct_2`, `repetition`, `prompts` and
+        `samples`; with a gold rule `gold_mean` and `gold_ci95`. What cannot be had is None.
     """
+    judge: Scorer = _no_scores if score is None else score
     rollouts = []
     for start in range(0, len(prompts), EVALUATION_BATCH):
         rollouts.append(
             collect_rollout(
                 policy,
                 tokenizer,
-                score,
+                judge,
                 prompts[start : start + EVALUATION_BATCH],
                 report,
                 temperature=config.temperature,
@@ -42,23 +81,65 @@ def evaluate_policy(
                 seed=derive_seed(config.seed, "evaluation", start),
             )
         )
+    names = (*FIGURES, *(GOLD_FIGURES if gold is not None else ()))
+    figures: dict[str, Any] = {**dict.fromkeys(names), "prompts": len(prompts), "samples": []}
     if not rollouts:
-        names = ("reward_mean", "reward_ci95", "reward_std", "kl", "length_mean", "eos_fraction")
-        return {**dict.fromkeys(names), "prompts": 0, "samples": []}
-    scores = torch.cat([rollout.scores for rollout in rollouts])
-    return {
-        "reward_mean": scores.mean().item(),
-        "reward_ci95": bootstrap_interval(scores.tolist(), [prompt.id for prompt in prompts]),
-        "reward_std": scores.std(correction=0).item(),
+        return figures
+    rows = [row for rollout in rollouts for row in sample_rows(rollout)]
+    texts = [text for rollout in rollouts for text in rollout.texts]
+    ids = [prompt.id for prompt in prompts]
+    if score is None:
+        for row in rows:
+            del row["reward"]
+    else:
+        rewards = torch.cat([rollout.scores for rollout in rollouts])
+        figures["reward_mean"] = rewards.mean().item()
+        figures["reward_ci95"] = bootstrap_interval(rewards.tolist(), ids)
+        figures["reward_std"] = rewards.std(correction=0).item()
+    if gold is not None:
+        judged = list(gold(prompts, texts))
+        for row, value in zip(rows, judged, strict=True):
+            row["gold"] = value
+        figures["gold_mean"] = sum(judged) / len(judged)
+        figures["gold_ci95"] = bootstrap_interval(judged, ids)
+    return figures | {
         "kl": torch.cat([rollout.kl for rollout in rollouts]).mean().item(),
         "length_mean": torch.cat([rollout.lengths for rollout in rollouts]).mean().item(),
         "eos_fraction": torch.cat([r.finished for r in rollouts]).float().mean().item(),
-        "prompts": len(prompts),
-        "samples": [row for rollout in rollouts for row in sample_rows(rollout)],
+        "distinct_1": distinct_n(texts, 1),
+        "distinct_2": distinct_n(texts, 2),
+        "repetition": repetition(texts),
+        "samples": rows,
     }
 
 
-def sample_rows(rollout: Rollout) -> list[dict[str, object]]:
+def compare_samples(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """How often the tuned policy's completion beats the starting one's, prompt by prompt.
+
+    Args:
+        before, after: `samples` of two calls of `evaluate_policy` with the same prompts.
+
+    Returns:
+        `win_rate` under the reward model and `gold_win_rate` under the gold rule, ties half, each
+        with its `_ci95` (bootstrap over prompts); those without a judge are left out.
+    """
+    compared: dict[str, Any] = {}
+    for name, figure in (("reward", "win_rate"), ("gold", "gold_win_rate")):
+        pairs = [
+            (old["prompt_id"], new[name] - old[name])
+            for old, new in zip(before, after, strict=True)
+            if name in old and name in new
+        ]
+        if pairs:
+            wins = [0.5 if change == 0 else float(change > 0) for _, change in pairs]
+            compared[figure] = sum(wins) / len(wins)
+            compared[f"{figure}_ci95"] = bootstrap_interval(wins, [prompt for prompt, _ in pairs])
+    return compared
+
+
+def sample_rows(rollout: Rollout) -> list[dict[str, Any]]:
     """The rollout as rows to look at: prompt, completion, reward, kl, tokens, finished."""
     return [
         {
@@ -80,3 +161,7 @@ def sample_rows(rollout: Rollout) -> list[dict[str, object]]:
             strict=True,
         )
     ]
+
+
+def _no_scores(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:  # noqa: ARG001
+    return [0.0] * len(completions)

@@ -141,9 +141,7 @@ def can_share_prompts(model: Any, longest: int) -> bool:
     return torch.allclose(torch.cat(together[0]), torch.cat(plain[0]), atol=1e-4, rtol=1e-4)
 
 
-def task_groups(
-    tasks: Sequence[EncodedTask], shared: bool, max_tokens: int
-) -> Iterator[list[int]]:
+def task_groups(tasks: Sequence[EncodedTask], shared: bool, max_tokens: int) -> Iterator[list[int]]:
     """Indices of tasks in groups of like length, each at most `max_tokens` when padded.
 
     A task larger than that makes a group of its own: its pairs need all its scores at once.

@@ -138,7 +138,9 @@ def describe_range(item: ConfigField) -> list[str]:
 
 
 def list_choices(session: Session, project: Project, item: ConfigField) -> list[Choice] | None:
-    """What a reference can point at; None for other fields."""
+    """What a field can be, where that can be listed; None for other fields."""
+    if item.choices:
+        return [Choice(value=value, label=value) for value in item.choices]
     if item.reference in MODELS_FOR:
         kinds = MODELS_FOR[item.reference]
         models = [
