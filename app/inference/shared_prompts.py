@@ -63,7 +63,7 @@ def _takes_rows(model: Any) -> bool:
         and trunk is not None
         and "position_ids" in inspect.signature(trunk.forward).parameters
         and model.config._attn_implementation in ATTENTION
-        and not _has_windows(config)
+        and not has_windows(config)
         and config.pad_token_id is not None
     )
 
@@ -165,7 +165,7 @@ def shared_states(
     states: Tensor = trunk(
         input_ids=input_ids.to(device),
         position_ids=positions.to(device),
-        attention_mask=_block_mask(model, segments.to(device)),
+        attention_mask=block_mask(model, segments.to(device)),
         use_cache=False,
     ).last_hidden_state
     return states[torch.tensor(owners, device=device), torch.tensor(scored, device=device)]
@@ -179,7 +179,7 @@ def last_place(pair: EncodedPair, pad_token_id: int) -> int:
     return 0
 
 
-def _block_mask(model: Any, segments: Tensor) -> Tensor:
+def block_mask(model: Any, segments: Tensor) -> Tensor:
     """Which token sees which, [B, 1, T, T]: bool for SDPA, to be added to the logits for eager.
 
     Padding sees padding and the prompt, for a row that sees nothing gives NaN.
@@ -204,14 +204,14 @@ def _settle_row(
     rows: list[SharedRow],
     alone: list[int],
 ) -> None:
-    apart = sum(_cost(len(pairs[place]), hidden_size) for place in row)
-    if len(row) > 1 and _cost(length, hidden_size) < apart:
+    apart = sum(row_cost(len(pairs[place]), hidden_size) for place in row)
+    if len(row) > 1 and row_cost(length, hidden_size) < apart:
         rows.append(SharedRow(tuple(row), length))
     else:
         alone.extend(row)
 
 
-def _cost(tokens: int, hidden_size: int) -> float:
+def row_cost(tokens: int, hidden_size: int) -> float:
     """What a row costs, in tokens of the linear layers.
 
     A layer has about 12·H² weights, so 24·H² operations a token; attention adds 4·T·H.
@@ -219,7 +219,8 @@ def _cost(tokens: int, hidden_size: int) -> float:
     return tokens * (1 + tokens / (6 * hidden_size))
 
 
-def _has_windows(config: Any) -> bool:
+def has_windows(config: Any) -> bool:
+    """Whether some layer looks back over a window only, which counts distances in the row."""
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds:
         return kinds != {"full_attention"}

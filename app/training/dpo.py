@@ -41,7 +41,7 @@ from app.training.report import Report, TrainingError
 from app.training.rollouts import Prompt, Scorer
 from app.training.schedules import scheduled_rate
 from app.training.seeds import permutation
-from app.training.task_logprobs import can_share_prompts, completion_logprobs, task_groups
+from app.training.task_logprobs import completion_logprobs, task_groups
 from app.training.work_meter import WorkMeter
 
 GRADIENT_CLIP = 1.0
@@ -125,7 +125,6 @@ def tune_on_rankings(
         for prompt in eval_prompts
         if 0 < len(encode_prompt(tokenizer, prompt.messages)) <= room
     ][: config.eval_prompts]
-    shared = can_share_prompts(policy.model, max_length)
     # The value head of the trunk is PPO's; nothing here reaches it.
     trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
@@ -136,11 +135,11 @@ def tune_on_rankings(
         f"Tuning {sum(weight.numel() for weight in trained):,} weights on {len(train)} tasks "
         f"({sum(task.ranked.pair_count() for task in train):,} pairs), holding out "
         f"{len(held_out)} tasks and {len(eval_prompts)} prompts ({len(tasks) - len(useful)} tasks "
-        f"without a pair left out), {len(batches)} steps. Completions of a task "
-        + ("share its prompt." if shared else "have a row each.")
+        f"without a pair left out), {len(batches)} steps; "
+        f"{sum(task.encoded.shared for task in encoded)} tasks share one copy of their prompt."
     )
     pad = tokenizer.pad_token_id
-    tokens = [sum(task.encoded.tokens(shared) for task in part) for part in (train, held_out)]
+    tokens = [sum(task.encoded.tokens for task in part) for part in (train, held_out)]
     meter = WorkMeter(
         (1 + TRAINING_COST * config.epochs) * tokens[0] + (1 + len(evaluate_at)) * tokens[1],
         SAMPLING_COST * len(eval_prompts) * config.max_new_tokens,
@@ -167,18 +166,18 @@ def tune_on_rankings(
         meter.measuring_seconds = time.monotonic() - started
         checkpoints.save(0, state())
     meter.measured()
-    add_reference(policy, [*train, *held_out], pad, shared, run_dir, config, report, meter)
+    add_reference(policy, [*train, *held_out], pad, run_dir, config, report, meter)
     if saved is not None:
         policy.load_trained_state(saved["policy"])
         optimizer.load_state_dict(saved["optimizer"])
         read = [train[index] for batch in batches[:done] for index in batch]
-        meter.skip(TRAINING_COST * sum(task.encoded.tokens(shared) for task in read))
+        meter.skip(TRAINING_COST * sum(task.encoded.tokens for task in read))
 
     def look(step: int) -> None:
         if not held_out:
             return
         report.progress(meter.fraction, "Reading held-out rankings", meter.eta_seconds)
-        figures, rows = _measure(policy.model, held_out, pad, shared, config, report)
+        figures, rows = _measure(policy.model, held_out, pad, config, report)
         meter.work(tokens[1])
         if not torch.isfinite(torch.tensor(figures["loss"])):
             raise TrainingError(
@@ -199,7 +198,7 @@ def tune_on_rankings(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         chosen = [train[index] for index in batch]
-        figures = _accumulate_gradients(policy.model, chosen, pad, shared, config)
+        figures = _accumulate_gradients(policy.model, chosen, pad, config)
         gradient_norm = nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP).item()
         if not torch.isfinite(torch.tensor([figures["loss"], gradient_norm])).all():
             raise TrainingError(
@@ -207,7 +206,7 @@ def tune_on_rankings(
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        meter.work(TRAINING_COST * sum(task.encoded.tokens(shared) for task in chosen))
+        meter.work(TRAINING_COST * sum(task.encoded.tokens for task in chosen))
         report.metrics(
             step,
             {
@@ -244,14 +243,14 @@ def _batches(tasks: int, config: DPOConfig) -> Iterator[list[int]]:
 
 
 def _accumulate_gradients(
-    model: Any, tasks: Sequence[TrainingTask], pad: int, shared: bool, config: DPOConfig
+    model: Any, tasks: Sequence[TrainingTask], pad: int, config: DPOConfig
 ) -> dict[str, float]:
     """Gradients of the batch's loss, added up over groups of tasks; the figures of the batch."""
     figures = _Figures(config)
     encoded = [task.encoded for task in tasks]
-    for group in task_groups(encoded, shared, TRAIN_TOKENS):
+    for group in task_groups(encoded, TRAIN_TOKENS):
         losses = []
-        found = completion_logprobs(model, [encoded[index] for index in group], pad, shared=shared)
+        found = completion_logprobs(model, [encoded[index] for index in group], pad)
         for index, logprobs in zip(group, found, strict=True):
             log_ratios = _log_ratios(tasks[index], logprobs, config)
             losses.append(_task_loss(tasks[index], log_ratios, config))
@@ -264,7 +263,6 @@ def _measure(
     model: Any,
     tasks: Sequence[TrainingTask],
     pad: int,
-    shared: bool,
     config: DPOConfig,
     report: Report,
 ) -> tuple[dict[str, float], list[dict[str, object]]]:
@@ -273,12 +271,10 @@ def _measure(
     encoded = [task.encoded for task in tasks]
     rows: dict[int, list[dict[str, object]]] = {}
     with torch.no_grad():
-        for group in task_groups(encoded, shared, FORWARD_TOKENS):
+        for group in task_groups(encoded, FORWARD_TOKENS):
             report.check_cancelled()
             part = [encoded[index] for index in group]
-            for index, logprobs in zip(
-                group, completion_logprobs(model, part, pad, shared=shared), strict=True
-            ):
+            for index, logprobs in zip(group, completion_logprobs(model, part, pad), strict=True):
                 task = tasks[index]
                 log_ratios = _log_ratios(task, logprobs, config)
                 figures.add(task, logprobs, _task_loss(task, log_ratios, config))

@@ -17,7 +17,12 @@ from app.training.configs import DPOConfig
 from app.training.policy import Policy
 from app.training.ranked_task import RankedTask
 from app.training.report import Report, TrainingError
-from app.training.task_logprobs import EncodedTask, completion_logprobs, task_groups
+from app.training.task_logprobs import (
+    EncodedTask,
+    can_share_prompts,
+    completion_logprobs,
+    task_groups,
+)
 from app.training.work_meter import WorkMeter
 
 # Padded tokens of one forward pass without gradient.
@@ -58,6 +63,8 @@ def encode_tasks(
     leaves room for is cut, without that token: its beginning was preferred as part of the whole. A
     prompt that leaves no room is never cut, for it would ask something else.
     """
+    hidden_size = model.config.get_text_config().hidden_size
+    sharing = can_share_prompts(model)
     end = closing_token(tokenizer, end_of_turn_ids(model, tokenizer))
     encoded: list[TrainingTask] = []
     cut = 0
@@ -74,10 +81,11 @@ def encode_tasks(
                 ids.append(end)
             cut += len(ids) > room
             completions.append(ids[:room])
+        ids_of_task = EncodedTask(prompt, completions)
+        if sharing:
+            ids_of_task = ids_of_task.sharing(hidden_size)
         weights = None if task.weights is None else torch.tensor(task.weights)
-        encoded.append(
-            TrainingTask(task, EncodedTask(prompt, completions), task.preferences(), weights)
-        )
+        encoded.append(TrainingTask(task, ids_of_task, task.preferences(), weights))
     if cut:
         report.log(f"Cut {cut:,} completions that reach past {max_length} tokens.")
     if len(encoded) < len(tasks):
@@ -92,7 +100,6 @@ def add_reference(
     policy: Policy,
     tasks: Sequence[TrainingTask],
     pad_token_id: int,
-    shared: bool,
     run_dir: Path,
     config: DPOConfig,
     report: Report,
@@ -114,18 +121,16 @@ def add_reference(
         parts = iter(torch.split(saved["logprobs"], lengths))
         for task in tasks:
             task.reference = [next(parts) for _ in task.encoded.completions]
-            meter.skip(task.encoded.tokens(shared))
+            meter.skip(task.encoded.tokens)
         return
     encoded = [task.encoded for task in tasks]
     with torch.no_grad(), policy.reference() as model:
-        for group in task_groups(encoded, shared, FORWARD_TOKENS):
+        for group in task_groups(encoded, FORWARD_TOKENS):
             report.check_cancelled()
-            found = completion_logprobs(
-                model, [encoded[index] for index in group], pad_token_id, shared=shared
-            )
+            found = completion_logprobs(model, [encoded[index] for index in group], pad_token_id)
             for index, logprobs in zip(group, found, strict=True):
                 tasks[index].reference = logprobs
-                meter.work(encoded[index].tokens(shared))
+                meter.work(encoded[index].tokens)
             report.progress(
                 meter.fraction, "Reading the rankings with the reference", meter.eta_seconds
             )

@@ -3,52 +3,72 @@
     prompt | completion 1 | completion 2 | …        one row; a completion sees the prompt and itself
 
 A mask of blocks keeps the completions from seeing each other, and each one's positions go on from
-the prompt's end, so that every token gets what it would get in a row of its own. Where a model
-cannot be used so, every completion has a row with its own copy of the prompt.
+the prompt's end, so that every token gets what it would get in a row of its own (as in
+`app.inference.shared_prompts`). Where a model cannot be used so, or where the prompt is too short
+to pay for the longer row, every completion has a row with its own copy of the prompt.
 
-Shape letters: B rows, T tokens of the longest row, N completion tokens of all rows, H hidden size.
-Masks: True means "may be seen".
+Shape letters: B rows, T tokens of the longest row.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.inference.shared_prompts import (
+    ATTENTION,
+    PADDING,
+    PROBE_TOLERANCE,
+    PROMPT,
+    block_mask,
+    has_windows,
+    row_cost,
+)
 from app.training.logprobs import token_logprobs
-
-PADDING = -1
-PROMPT = 0
 
 
 @dataclass(frozen=True)
 class EncodedTask:
-    """Token ids of one prompt and of its completions, end-of-turn tokens included."""
+    """Token ids of one prompt and of its completions, end-of-turn tokens included.
+
+    `shared` says whether the completions go behind one copy of the prompt.
+    """
 
     prompt: list[int]
     completions: list[list[int]]
+    shared: bool = False
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each completion."""
         return [len(completion) for completion in self.completions]
 
-    def rows(self, shared: bool) -> list[tuple[list[int], list[list[int]]]]:
-        """A prompt with all completions in one row, or with one completion in each."""
-        if shared:
-            return [(self.prompt, self.completions)]
-        return [(self.prompt, [completion]) for completion in self.completions]
+    @property
+    def rows(self) -> list[list[list[int]]]:
+        """The completions of each row that the task takes."""
+        return [self.completions] if self.shared else [[one] for one in self.completions]
 
-    def tokens(self, shared: bool) -> int:
-        """How many tokens its rows have."""
-        prompts = 1 if shared else len(self.completions)
-        return prompts * len(self.prompt) + sum(self.lengths)
+    @property
+    def width(self) -> int:
+        """Tokens of its longest row."""
+        return len(self.prompt) + (sum if self.shared else max)(self.lengths)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its rows."""
+        return len(self.rows) * len(self.prompt) + sum(self.lengths)
+
+    def sharing(self, hidden_size: int) -> "EncodedTask":
+        """The same task with one row, if that costs less than a row for each completion."""
+        together = row_cost(len(self.prompt) + sum(self.lengths), hidden_size)
+        apart = sum(row_cost(len(self.prompt) + length, hidden_size) for length in self.lengths)
+        return replace(self, shared=together < apart)
 
 
 def completion_logprobs(
-    model: Any, tasks: Sequence[EncodedTask], pad_token_id: int, *, shared: bool
+    model: Any, tasks: Sequence[EncodedTask], pad_token_id: int
 ) -> list[list[Tensor]]:
     """The log-probability of every completion token at temperature 1, on the CPU.
 
@@ -58,13 +78,12 @@ def completion_logprobs(
         model: a causal language model whose logits are its head times its last hidden state.
         tasks: prompts of at least one token; completions may not be empty.
         pad_token_id: any token of the vocabulary.
-        shared: whether the completions of a task share one row.
 
     Returns:
         Of each task, of each completion, a float32 tensor [C] of its C tokens.
     """
-    rows = [row for task in tasks for row in task.rows(shared)]
-    width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in rows)
+    rows = [(task.prompt, completions) for task in tasks for completions in task.rows]
+    width = max(task.width for task in tasks)
     ids = torch.full((len(rows), width), pad_token_id)
     positions = torch.zeros_like(ids)
     segments = torch.full_like(ids, PADDING)
@@ -86,10 +105,11 @@ def completion_logprobs(
             tokens += completion
             start = place.stop
     device = next(model.parameters()).device
-    mask = _block_mask(segments) if shared else segments != PADDING
+    segments = segments.to(device)
+    shared = any(task.shared for task in tasks)
     hidden: Tensor = model.base_model(
         input_ids=ids.to(device),
-        attention_mask=mask.to(device),
+        attention_mask=block_mask(model, segments) if shared else segments != PADDING,
         position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
@@ -104,62 +124,42 @@ def completion_logprobs(
     return [[next(parts) for _ in task.completions] for task in tasks]
 
 
-def _block_mask(segments: Tensor) -> Tensor:
-    """What each token may not see, as numbers to add to the attention scores: [B, 1, T, T] float.
-
-    A token sees what stands before it of the prompt and of its own completion. Padding sees itself
-    alone, for a row without anything to see would be NaN.
-    """
-    width = segments.shape[1]
-    seen, seeing = segments[:, None, :], segments[:, :, None]
-    allowed = ((seen == PROMPT) | (seen == seeing)) & (seen != PADDING)
-    allowed &= torch.ones(width, width, dtype=torch.bool).tril()
-    allowed |= torch.eye(width, dtype=torch.bool)
-    mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-    return mask[:, None]
-
-
-def can_share_prompts(model: Any, longest: int) -> bool:
+def can_share_prompts(model: Any) -> bool:
     """Whether the model gives the same in shared rows as in plain ones: it is tried.
 
-    Models with a recurrent state or positions of their own making do not, nor do those that look
-    back over a window shorter than `longest` tokens, the longest prompt with its completion.
+    Models with a recurrent state, positions of their own making or sliding windows do not.
     """
     config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window and window < longest:
+    if model.config._attn_implementation not in ATTENTION or has_windows(config):
         return False
-    size = config.vocab_size
-    ids = [(7 * n + 3) % size for n in range(12)]
+    ids = [(7 * n + 3) % config.vocab_size for n in range(12)]
     task = EncodedTask(ids[:5], [ids[5:8], ids[8:10], ids[10:12]])
     with torch.no_grad():
-        plain = completion_logprobs(model, [task], 0, shared=False)
+        plain = completion_logprobs(model, [task], 0)
         try:
-            together = completion_logprobs(model, [task], 0, shared=True)
+            together = completion_logprobs(model, [replace(task, shared=True)], 0)
         except (RuntimeError, ValueError, TypeError, IndexError):
             return False
-    return torch.allclose(torch.cat(together[0]), torch.cat(plain[0]), atol=1e-4, rtol=1e-4)
+    return torch.allclose(
+        torch.cat(together[0]), torch.cat(plain[0]), atol=PROBE_TOLERANCE, rtol=PROBE_TOLERANCE
+    )
 
 
-def task_groups(tasks: Sequence[EncodedTask], shared: bool, max_tokens: int) -> Iterator[list[int]]:
+def task_groups(tasks: Sequence[EncodedTask], max_tokens: int) -> Iterator[list[int]]:
     """Indices of tasks in groups of like length, each at most `max_tokens` when padded.
 
     A task larger than that makes a group of its own: its pairs need all its scores at once.
     """
-    shapes = []
-    for task in tasks:
-        rows = task.rows(shared)
-        shapes.append((max(len(p) + sum(map(len, c)) for p, c in rows), len(rows)))
     group: list[int] = []
-    rows_in_group = width = 0
-    for index in sorted(range(len(tasks)), key=lambda index: -shapes[index][0]):
-        task_width, task_rows = shapes[index]
-        if group and (rows_in_group + task_rows) * width > max_tokens:
+    rows = width = 0
+    for index in sorted(range(len(tasks)), key=lambda index: -tasks[index].width):
+        task = tasks[index]
+        if group and (rows + len(task.rows)) * width > max_tokens:
             yield group
-            group, rows_in_group = [], 0
+            group, rows = [], 0
         if not group:
-            width = task_width
+            width = task.width
         group.append(index)
-        rows_in_group += task_rows
+        rows += len(task.rows)
     if group:
         yield group
