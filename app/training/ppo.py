@@ -39,7 +39,7 @@ from app.training.configs import PPOConfig
 from app.training.kl import make_controller
 from app.training.losses import clipped_policy_loss, clipped_value_loss, masked_mean
 from app.training.policy import Policy, load_policy
-from app.training.policy_evaluation import evaluate_policy, sample_rows
+from app.training.policy_evaluation import compare_samples, evaluate_policy, sample_rows
 from app.training.report import Report, TrainingError
 from app.training.reward_scorer import load_scorer
 from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout, row_groups
@@ -60,14 +60,13 @@ SHOWN_SAMPLES = 4
 class PPOResult:
     """The tuned policy's folder, and the starting and the tuned policy on held-out prompts.
 
-    `before` and `after` hold `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`,
-    `kl`, `length_mean`, `eos_fraction`, `prompts` and `samples` (rows of prompt, completion,
-    reward, kl).
+    `before` and `after` are those of `evaluate_policy`, `comparison` is that of `compare_samples`.
     """
 
     model_dir: Path
     before: dict[str, Any]
     after: dict[str, Any]
+    comparison: dict[str, Any]
 
 
 def train_policy(
@@ -78,11 +77,12 @@ def train_policy(
     eval_prompts: Sequence[Prompt],
     run_dir: Path,
     report: Report,
+    gold: Scorer | None = None,
 ) -> PPOResult:
     """Tune the policy of one folder against the reward model of another; see `tune_policy`."""
     report.progress(0.0, "Loading the reward model")
     score = load_scorer(reward_model_dir)
-    return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report)
+    return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report, gold)
 
 
 def tune_policy(
@@ -93,13 +93,14 @@ def tune_policy(
     eval_prompts: Sequence[Prompt],
     run_dir: Path,
     report: Report,
+    gold: Scorer | None = None,
 ) -> PPOResult:
     """Tune the policy against any scorer; run again on the same `run_dir` it goes on where it was.
 
     Leaves the tuned policy in `run_dir/model`, an ordinary model folder. Reports at every
     iteration, counted from 1: `reward_mean`, `reward_std`, `kl`, `kl_coef`, `objective`,
     `policy_loss`, `value_loss`, `clip_fraction`, `approx_kl`, `entropy`, `length_mean`,
-    `eos_fraction`, `grad_norm` and the seconds of each stage.
+    `eos_fraction`, `grad_norm` and the seconds of each stage. `gold` judges the report alone.
 
     Raises:
         TrainingError: nothing to train on, a policy that cannot be used, a reward, loss or
@@ -145,7 +146,8 @@ def tune_policy(
     else:
         report.progress(0.0, "Measuring the starting policy")
         started = time.monotonic()
-        done, before = 0, evaluate_policy(policy, tokenizer, score, eval_prompts, config, report)
+        done = 0
+        before = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
         pace.evaluation_seconds = time.monotonic() - started
         checkpoints.save(0, state())
 
@@ -208,11 +210,12 @@ def tune_policy(
     if config.iterations > done:
         checkpoints.save(config.iterations, state())
     report.progress(0.97, "Measuring the tuned policy", pace.evaluation_seconds)
-    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report)
+    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
     report.progress(0.99, "Saving the tuned policy")
     save_folder(run_dir / "model", lambda folder: policy.save(folder, policy_dir))
     report.progress(1.0, "Done", 0.0)
-    return PPOResult(run_dir / "model", before, after)
+    comparison = compare_samples(before["samples"], after["samples"])
+    return PPOResult(run_dir / "model", before, after, comparison)
 
 
 def update_policy(

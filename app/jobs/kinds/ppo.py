@@ -1,9 +1,6 @@
 """The PPO job: tunes a policy against a reward model."""
 
-import hashlib
 import json
-import re
-from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +11,24 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid
 from app.inference.catalogue import ModelFiles
 from app.jobs.kind import JobKind, Report
+from app.jobs.kinds.policy_tuning import (
+    Tuned,
+    adopt_policy,
+    find_gold_rule,
+    load_gold_rule,
+    read_prompts,
+    split_prompts,
+    write_prompts,
+    write_result,
+)
 from app.jobs.kinds.reward_model import held_out_prompts
 from app.jobs.run_directory import write_json
-from app.models import Job, ModelKind, Prompt, Snapshot
-from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
-from app.registry.lineage import learned_from_simulated
+from app.models import Job, Model, ModelKind, Prompt, Snapshot
+from app.registry.adoption import MODEL_DIR, note_weights
 from app.registry.service import (
     find_folder,
     get_model,
     model_files,
-    record_weights,
     require_model,
     resolve_files,
 )
@@ -31,11 +36,7 @@ from app.settings import Settings
 from app.training.configs import PPOConfig
 
 INPUTS_FILE = "inputs.json"
-PROMPTS_FILE = "prompts.jsonl"
-RESULT_FILE = "result.json"
 FEWEST_PROMPTS = 2
-SAMPLES_KEPT = 8
-"""Sample completions before and after that stay with the model."""
 
 
 def check(session: Session, project_id: str | None, config: PPOConfig) -> None:
@@ -65,6 +66,7 @@ def export_inputs(
     """
     if (run_dir / INPUTS_FILE).exists():
         return
+    assert job.project_id is not None, "check refuses a job without a project"
     policy = get_model(session, config.policy)
     reward_model = get_model(session, config.reward_model)
     folder = find_folder(settings, reward_model)
@@ -72,98 +74,54 @@ def export_inputs(
     held_out = split_prompts(
         ids, config.eval_prompts, config.seed, held_out_prompts(folder) if folder else ()
     )
-    rows = session.execute(
-        select(Prompt.id, Prompt.messages)
-        .where(Prompt.project_id == job.project_id)
-        .order_by(Prompt.id)
-        .execution_options(yield_per=500)
-    )
-    with (run_dir / PROMPTS_FILE).open("w", encoding="utf-8") as file:
-        for prompt_id, messages in rows:
-            line = {"id": prompt_id, "messages": messages, "held_out": prompt_id in held_out}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    write_prompts(session, job.project_id, held_out, run_dir)
     write_json(
         run_dir / INPUTS_FILE,
         {
             "policy": asdict(model_files(settings, policy)),
             "reward_model": asdict(model_files(settings, reward_model)),
+            "gold_rule": find_gold_rule(session, _snapshot_of(session, reward_model)),
         },
     )
-
-
-def split_prompts(
-    ids: Sequence[str], wanted: int, seed: int, preferred: Collection[str] = ()
-) -> set[str]:
-    """The ids to hold out for the before/after report: `wanted` of them, at most half of all.
-
-    Those that the reward model never saw come first, for on them its judgement is worth most; the
-    order beyond that is a hash of id and seed, so that the same prompts give the same split.
-    """
-    preferred = set(preferred)
-
-    def key(prompt_id: str) -> tuple[bool, bytes]:
-        digest = hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()
-        return prompt_id not in preferred, digest
-
-    return set(sorted(ids, key=key)[: min(wanted, len(ids) // 2)])
 
 
 def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
     """Tune; the policy and the figures before and after are in the folder afterwards."""
     from app.training.ppo import train_policy
-    from app.training.rollouts import Prompt as TrainingPrompt
 
     inputs = json.loads((run_dir / INPUTS_FILE).read_text("utf-8"))
-    train: list[TrainingPrompt] = []
-    held_out: list[TrainingPrompt] = []
-    with (run_dir / PROMPTS_FILE).open(encoding="utf-8") as file:
-        for line in map(json.loads, file):
-            prompt = TrainingPrompt(line["id"], line["messages"])
-            (held_out if line["held_out"] else train).append(prompt)
+    train, held_out = read_prompts(run_dir)
     report.progress(0.0, "Fetching the models")
     policy = resolve_files(ModelFiles(**inputs["policy"]))
     reward_model = resolve_files(ModelFiles(**inputs["reward_model"]))
-    result = train_policy(config, policy, reward_model, train, held_out, run_dir, report)
+    gold = load_gold_rule(inputs.get("gold_rule"))
+    result = train_policy(config, policy, reward_model, train, held_out, run_dir, report, gold)
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})
-    write_json(run_dir / RESULT_FILE, {"before": result.before, "after": result.after})
+    write_result(run_dir, result.before, result.after, result.comparison)
 
 
 def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings) -> dict[str, Any]:
     """Take the policy into the registry, with its parent, reward model, snapshot and job."""
-    result = json.loads((run_dir / RESULT_FILE).read_text("utf-8"))
     parent = get_model(session, job.config["policy"])
     reward_model = get_model(session, job.config["reward_model"])
-    snapshot_id = reward_model.snapshot_id
-    snapshot = session.get(Snapshot, snapshot_id) if snapshot_id else None
-    if (folder := find_folder(settings, parent)) is not None:
-        record_weights(parent, noted_weights(run_dir, parent.id, folder))
-    figures = {moment: _figures(result[moment]) for moment in ("before", "after")}
-    samples = {moment: result[moment].get("samples", []) for moment in ("before", "after")}
-    kept = {moment: rows[:SAMPLES_KEPT] for moment, rows in samples.items()}
-    model = adopt_model(
+    return adopt_policy(
         session,
         settings,
         job,
         run_dir,
-        id_hint=f"{family_name(parent.id)}-ppo",
-        kind=ModelKind.POLICY,
-        description=f"{parent.id} tuned with PPO against {reward_model.id}.",
-        parent_id=parent.id,
-        reward_model_id=reward_model.id,
-        snapshot_id=snapshot_id,
-        simulated_labels=learned_from_simulated([parent, reward_model], snapshot),
-        metrics={**figures, "samples": kept},
+        Tuned(
+            ending="ppo",
+            description=f"{parent.id} tuned with PPO against {reward_model.id}.",
+            parent=parent,
+            reward_model=reward_model,
+            snapshot=_snapshot_of(session, reward_model),
+        ),
     )
-    return {"model_id": model.id, **figures}
 
 
-def family_name(model_id: str) -> str:
-    """The id without the endings that tuning gave it, so that they do not pile up."""
-    return re.sub(r"(-ppo(-\d+)?)+$", "", model_id)
-
-
-def _figures(measured: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in measured.items() if name != "samples"}
+def _snapshot_of(session: Session, reward_model: Model) -> Snapshot | None:
+    snapshot_id = reward_model.snapshot_id
+    return session.get(Snapshot, snapshot_id) if snapshot_id else None
 
 
 KIND = JobKind(

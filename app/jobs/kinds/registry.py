@@ -1,6 +1,6 @@
 """Every kind of job, in the order the pages show them."""
 
 from app.jobs.kind import JobKind
-from app.jobs.kinds import generation, ppo, reward_model
+from app.jobs.kinds import dpo, generation, ppo, reward_model
 
-JOB_KINDS: list[JobKind] = [generation.KIND, reward_model.KIND, ppo.KIND]
+JOB_KINDS: list[JobKind] = [generation.KIND, reward_model.KIND, ppo.KIND, dpo.KIND]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Invalid
 from app.jobs.kinds import ppo, reward_model
-from app.jobs.kinds.ppo import family_name, split_prompts
+from app.jobs.kinds.policy_tuning import PROMPTS_FILE, family_name, split_prompts
 from app.jobs.schema import parse_config
 from app.jobs.service import create_job
 from app.labeling.rankings import store_ranking
@@ -155,7 +155,7 @@ def test_rankings_become_a_reward_model_and_that_a_tuned_policy(
             "eval_prompts": 3,
         },
     )
-    lines = (data.runs_dir / job.id / ppo.PROMPTS_FILE).read_text().splitlines()
+    lines = (data.runs_dir / job.id / PROMPTS_FILE).read_text().splitlines()
     exported = [json.loads(line) for line in lines]
     evaluated = {line["id"] for line in exported if line["held_out"]}
     assert len(exported) == 8
@@ -280,3 +280,5 @@ def test_the_endings_of_tuned_policies_do_not_pile_up() -> None:
     assert family_name("llama-ppo") == "llama"
     assert family_name("llama-ppo-12") == "llama"
     assert family_name("llama-ppo-2-ppo") == "llama"
+    assert family_name("llama-dpo-3-ppo") == "llama"
+    assert family_name("dpo-llama") == "dpo-llama"
