@@ -72,20 +72,22 @@ def take_off_tasks(
     lock_rows(session, select(Task.id).where(touched).order_by(Task.id))
     counted = _count_of_task(Ranking, counting)
     asks = exists().where(Round.id == Task.round_id, Round.labelers_per_task > 0)
+    # Where nobody is asked, a task wants just what an import brought.
+    lacking = Task.rankings_got - case((asks, counted), else_=0) < Task.rankings_wanted
+    opens = and_(Task.state == TaskState.COMPLETE, lacking)
+    reopened = session.scalar(select(func.count()).select_from(Task).where(touched, opens))
     change_rows(
         session,
         update(Task)
         .where(touched)
         .values(
+            state=case((opens, TaskState.OPEN.value), else_=Task.state),
             rankings_got=Task.rankings_got - counted,
             slots_taken=Task.slots_taken - counted - _count_of_task(Assignment, leased),
-            rankings_wanted=case(
-                (asks, Task.rankings_wanted), else_=Task.rankings_wanted - counted
-            ),
+            rankings_wanted=Task.rankings_wanted - case((asks, 0), else_=counted),
         ),
     )
-    lacking = and_(Task.state == TaskState.COMPLETE, Task.rankings_got < Task.rankings_wanted)
-    return change_rows(session, update(Task).where(touched, lacking).values(state=TaskState.OPEN))
+    return reopened or 0
 
 
 def _count_of_task(table: type[Ranking | Assignment], condition: ColumnElement[bool]) -> Any:

@@ -53,6 +53,7 @@ from app.preferences.snapshots import (
     store_snapshot,
 )
 from app.preferences.splits import SplitBy, SplitPlan, Splits, cut, split_key
+from app.projects.pair_counts import count_loop_pairs
 from tests.labeling.factory import make_project, make_tasks, make_user
 from tests.labeling.test_mixing import rank_all
 from tests.labeling.test_queue import in_order
@@ -202,6 +203,19 @@ def test_a_tombstone_says_when_and_how_and_nothing_more(
         assert count_pairs(session, project_id).pairs == 18
 
 
+def test_remembered_figures_are_made_anew(database: Database, project_id: str) -> None:
+    load_two_labelers(database, project_id)
+    freeze(database, project_id)
+    with database.read() as session:
+        both = [one.labeler for one in list_project_labelers(session, project_id)]
+        assert both == [NAME, "bea"]
+        assert count_loop_pairs(session, project_id) == 36
+    erase(database, project_id)
+    with database.read() as session:
+        assert [one.labeler for one in list_project_labelers(session, project_id)] == ["bea"]
+        assert count_loop_pairs(session, project_id) == 18
+
+
 def kept_files(database: Database, snapshot: Snapshot, folder: Path) -> Iterator[Path]:
     for schema in PairSchema:
         for layout in PairFormat:
@@ -307,6 +321,22 @@ def test_a_file_written_during_the_erasure_is_not_kept(
         keep_pairs(database, snapshot, PairSchema.PLAIN, PairFormat.JSONL, tmp_path)
     assert refused.value.code == "rankings_erased"
     assert list(tmp_path.glob(f"{snapshot.id}-*")) == []
+
+
+def test_training_reads_the_tasks_of_which_something_is_left(
+    database: Database, project_id: str
+) -> None:
+    load_two_labelers(database, project_id)
+    load_rankings(database, project_id, [ranking(prompt="theirs alone", labeler=NAME)])
+    snapshot = freeze(database, project_id)
+    erase(database, project_id)
+    with database.read() as session:
+        now = session.get_one(Snapshot, snapshot.id)
+        tasks = list(iter_ranked_tasks(session, now))
+        assert [len(task.rankings) for task in tasks] == [1] * 6
+    erase(database, project_id, "bea")
+    with database.read() as session:
+        assert list(iter_ranked_tasks(session, session.get_one(Snapshot, snapshot.id))) == []
 
 
 def test_a_diff_says_that_they_were_erased(database: Database, project_id: str) -> None:
