@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.models import Round
-from app.preferences.filters import PairFilters
+from app.preferences.filters import AbRounds, PairFilters
 from app.preferences.formats import PairFormat, PairSchema, RankingFormat, RankingSchema
 
 
@@ -52,6 +52,12 @@ class FiltersIn(BaseModel):
         description="Rankings of tasks that are `ordinary`, `calibration` (given to everybody) or "
         "`gold` (of a known order) now.",
         examples=["ordinary"],
+    )
+    ab_rounds: AbRounds = Field(
+        default=AbRounds.INCLUDE,
+        description="Rankings of A/B rounds, which judge a policy: `include`, `exclude` or `only`. "
+        "A round that `round_id` names is taken whatever it is for.",
+        examples=["include"],
     )
     created_after: datetime | None = Field(
         default=None,
@@ -123,7 +129,22 @@ class FiltersIn(BaseModel):
 FiltersQuery = Annotated[FiltersIn, Query()]
 
 
-class ExportQuery(FiltersIn):
+class TrainingFilters(FiltersIn):
+    """The same for what models learn from: rankings of A/B rounds are left out unless asked for."""
+
+    ab_rounds: AbRounds = Field(
+        default=AbRounds.EXCLUDE,
+        description="Rankings of A/B rounds, which judge a policy: `exclude`, `include` or `only`. "
+        "A model that learns from them is judged by its own exam. A round that `round_id` names is "
+        "taken whatever it is for.",
+        examples=["exclude"],
+    )
+
+
+TrainingFiltersQuery = Annotated[TrainingFilters, Query()]
+
+
+class ExportQuery(TrainingFilters):
     """Filters, and how the pairs are written."""
 
     format: PairFormat = Field(

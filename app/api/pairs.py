@@ -9,7 +9,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.paging import Cursor, Limit
-from app.api.pair_filters import ExportQuery, FiltersIn, FiltersQuery, checked_filters
+from app.api.pair_filters import (
+    ExportQuery,
+    TrainingFilters,
+    TrainingFiltersQuery,
+    checked_filters,
+)
 from app.api.problems import problems
 from app.api.snapshot_files import PAIR_CONTENT, get_visible_snapshot
 from app.db import Database
@@ -71,7 +76,7 @@ class SplitsIn(BaseModel):
     )
 
 
-class SnapshotIn(FiltersIn):
+class SnapshotIn(TrainingFilters):
     """What to freeze: the filters themselves, or under `filters`."""
 
     name: str = Field(
@@ -88,7 +93,7 @@ class SnapshotIn(FiltersIn):
         description="What the dataset card says: an SPDX identifier.",
         examples=["cc-by-4.0"],
     )
-    filters: FiltersIn | None = Field(
+    filters: TrainingFilters | None = Field(
         default=None,
         description="The filters in an object of their own.",
         examples=[{"simulated": False}],
@@ -195,7 +200,7 @@ def _stream(
 
 @router.get("/projects/{project_id}/pairs/counts", summary="Count pairs")
 def counts(
-    project_id: str, session: ReadSession, user: Researcher, filters: FiltersQuery
+    project_id: str, session: ReadSession, user: Researcher, filters: TrainingFiltersQuery
 ) -> PairCountsOut:
     """How many rankings and pairs fit the filters, and what exports leave out."""
     project = get_project(session, project_id, user)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.cli.opening import get_project_by_name_or_id, open_database
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Project, Snapshot, TaskPurpose
-from app.preferences.filters import PairFilters
+from app.preferences.filters import AbRounds, PairFilters
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
 from app.preferences.pair_counts import count_pairs
 from app.preferences.pair_stream import Pair
@@ -90,6 +90,9 @@ def export_pair_file(
     purpose: Annotated[
         TaskPurpose | None, typer.Option(help="Rankings of tasks of this purpose.")
     ] = None,
+    ab_rounds: Annotated[
+        AbRounds, typer.Option(help="Rankings of A/B rounds, which judge a policy.")
+    ] = AbRounds.EXCLUDE,
     created_after: Annotated[
         datetime | None, typer.Option(help="Rankings made at this moment (UTC) or later.")
     ] = None,
@@ -116,10 +119,11 @@ def export_pair_file(
     ] = None,
 ) -> None:
     """Export pairs as the REST API does; a file appears under its name when it is complete."""
-    from app.api.pair_filters import FiltersIn, checked_filters
+    from app.api.pair_filters import TrainingFilters, checked_filters
 
-    chosen = {name: value for name, value in locals().items() if name in FiltersIn.model_fields}
-    if snapshot is not None and (chosen != FiltersIn().model_dump() or include_identical):
+    known = TrainingFilters.model_fields
+    chosen = {name: value for name, value in locals().items() if name in known}
+    if snapshot is not None and (chosen != TrainingFilters().model_dump() or include_identical):
         raise Invalid("A snapshot has the filters it was made with: leave them out.")
     with open_database(load_settings()) as database, database.read() as session:
         found = get_project_by_name_or_id(session, project)
@@ -127,7 +131,7 @@ def export_pair_file(
             project=found,
             snapshot=_get_snapshot(session, found, snapshot, split),
             split=split,
-            filters=checked_filters(session, found.id, FiltersIn.model_validate(chosen)),
+            filters=checked_filters(session, found.id, TrainingFilters.model_validate(chosen)),
             include_identical=include_identical,
         )
         with _progress(session, source) as watch:

@@ -8,6 +8,7 @@ from sqlalchemy import Row, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.labeling.balanced_order import present_balanced
 from app.labeling.direct import connect, insert_row
 from app.labeling.next_task import (
     Asker,
@@ -17,7 +18,6 @@ from app.labeling.next_task import (
     is_anything_free,
     list_begun,
 )
-from app.labeling.order import present
 from app.labeling.slots import (
     count_on_task,
     expire_leases,
@@ -229,7 +229,9 @@ def _lease(
         is_repeat=False,
         state=AssignmentState.LEASED.value,
         slot=lowest_free(row.slot for row in given),
-        shown_order=present(found, list_completion_ids(session, found), len(given)),
+        shown_order=present_balanced(
+            session, found, list_completion_ids(session, found), len(given), user.id
+        ),
         draft=None,
         leased_at=now,
         lease_expires_at=now + timedelta(seconds=lease_seconds),

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
@@ -13,12 +14,21 @@ from app.models import (
     Ranking,
     RankingEntry,
     RankingSource,
+    Round,
     SnapshotRanking,
     Task,
     User,
 )
 from app.preferences.task_agreement import select_agreed_tasks
 from app.projects.tags import has_metadata, has_tag, holds_text, parse_metadata_filter
+
+
+class AbRounds(StrEnum):
+    """Whether rankings of A/B rounds, which judge a policy, are taken."""
+
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+    ONLY = "only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +50,9 @@ class PairFilters:
     """False leaves out what the same labeler ranked again."""
     purpose: str | None = None
     """Rankings of tasks that are `ordinary`, `calibration` or `gold` now."""
+    ab_rounds: AbRounds = AbRounds.INCLUDE
+    """What judged a policy is left out of what the next one learns from: see `for_training`. A
+    round that is named is taken whatever it is for."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     tag: str | None = None
@@ -60,6 +73,14 @@ class PairFilters:
     negative where it is shorter."""
     max_length_difference: int | None = None
     """The same, at most: -1 leaves the pairs won by the shorter text."""
+
+    @classmethod
+    def for_training(cls) -> Self:
+        """What a model learns from where nobody chose: everything but the rankings of A/B rounds.
+
+        A reward model that has learnt from them would judge the next policy by its own exam.
+        """
+        return cls(ab_rounds=AbRounds.EXCLUDE)
 
     @property
     def selects_pairs(self) -> bool:
@@ -93,6 +114,8 @@ class PairFilters:
                 fields={name: f"one of {', '.join(sorted(known))}" for name in unknown},
             )
         values = dict(values)
+        if "ab_rounds" in values:
+            values["ab_rounds"] = AbRounds(values["ab_rounds"])
         for name in ("created_after", "created_before"):
             if isinstance(values.get(name), str):
                 moment = datetime.fromisoformat(values[name])
@@ -119,9 +142,15 @@ def select_rankings(
     )
     if not include_revoked:
         rankings = rankings.where(Ranking.revoked_at.is_(None))
+    by_round = filters.ab_rounds != AbRounds.INCLUDE and filters.round_id is None
     of_task = (filters.round_id, filters.purpose, filters.tag, filters.metadata)
-    if any(value is not None for value in of_task):
+    if by_round or any(value is not None for value in of_task):
         rankings = rankings.join(Task, Task.id == Ranking.task_id)
+    if by_round:
+        judges = Task.round_id.in_(
+            select(Round.id).where(Round.project_id == project_id, Round.candidate_id.is_not(None))
+        )
+        rankings = rankings.where(judges if filters.ab_rounds == AbRounds.ONLY else ~judges)
     if filters.tag is not None or filters.metadata is not None:
         rankings = rankings.join(Prompt, Prompt.id == Task.prompt_id)
     if filters.tag is not None:

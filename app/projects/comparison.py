@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
+from app.evaluation.win_rates import Rate, Vote, measure_rate
 from app.models import Completion, Model, Ranking, RankingEntry, RankingSource, Round, Task
 
 
@@ -14,17 +14,14 @@ from app.models import Completion, Model, Ranking, RankingEntry, RankingSource, 
 class Comparison:
     """How often `policy` was ranked above `baseline` in one blind round.
 
-    `win_rate` is the mean over tasks of the share of (policy, baseline) pairs won, ties as half;
-    `half_width` is that of its 95% interval over tasks (normal approximation), None for one task.
+    The same figures as `app.evaluation.results` gives, without what takes longer.
     """
 
     round_id: str
     round_number: int
     policy: str
     baseline: str
-    win_rate: float
-    half_width: float | None
-    tasks: int
+    rate: Rate
     simulated: bool
     """Whether any of the rankings came from a simulated labeler."""
 
@@ -35,32 +32,51 @@ def ranking_counts() -> ColumnElement[bool]:
 
 
 def find_newest_comparison(session: Session, rounds: Sequence[Round]) -> Comparison | None:
-    """The newest round of two policies that has rankings: the younger policy against the other."""
+    """The newest round that compares policies and has rankings.
+
+    Where nobody said who is on trial, that is the younger of two policies.
+    """
     for compared in reversed(rounds):
-        if len(compared.policies) != 2:
+        pair = _find_pair(session, compared)
+        if pair is None:
             continue
-        baseline, policy = session.scalars(
-            select(Model.id).where(Model.id.in_(compared.policies)).order_by(Model.created_at)
-        ).all() or (None, None)
-        if baseline is None or policy is None:
-            continue
-        shares = _win_shares(session, compared.id, policy, baseline)
-        if shares:
-            return _summarize(compared, policy, baseline, shares)
+        votes, simulated = _load_votes(session, compared.id, *pair)
+        if votes:
+            return Comparison(
+                round_id=compared.id,
+                round_number=compared.number,
+                policy=pair[0],
+                baseline=pair[1],
+                rate=measure_rate(votes),
+                simulated=simulated,
+            )
     return None
 
 
-def _win_shares(
+def _find_pair(session: Session, compared: Round) -> tuple[str, str] | None:
+    """The policy on trial and the one it must beat."""
+    if compared.candidate_id and compared.baseline_id:
+        return compared.candidate_id, compared.baseline_id
+    if len(compared.policies) != 2:
+        return None
+    by_age = session.scalars(
+        select(Model.id)
+        .where(Model.id.in_(compared.policies))
+        .order_by(Model.created_at.desc(), Model.id.desc())
+    ).all()
+    return (by_age[0], by_age[1]) if len(by_age) == 2 else None
+
+
+def _load_votes(
     session: Session, round_id: str, policy: str, baseline: str
-) -> list[tuple[float, bool]]:
-    """For each task, the share of (policy, baseline) pairs that the policy won, a tie being half,
-    and whether a simulated labeler had a say in it."""
+) -> tuple[list[Vote], bool]:
+    """A vote of each ranking, and whether a simulated labeler cast any of them."""
     ours, theirs = aliased(RankingEntry), aliased(RankingEntry)
     our_text, their_text = aliased(Completion), aliased(Completion)
     won = case((ours.rank < theirs.rank, 1.0), (ours.rank == theirs.rank, 0.5), else_=0.0)
     simulated = case((Ranking.source == RankingSource.SIMULATED, 1), else_=0)
     rows = session.execute(
-        select(func.avg(won), func.max(simulated))
+        select(Task.prompt_id, func.avg(won), func.max(simulated))
         .select_from(Ranking)
         .join(Task, Task.id == Ranking.task_id)
         .join(ours, and_(ours.ranking_id == Ranking.id, ours.rank.is_not(None)))
@@ -71,30 +87,10 @@ def _win_shares(
             Task.round_id == round_id,
             our_text.model_id == policy,
             their_text.model_id == baseline,
+            ~Ranking.is_repeat,
             ranking_counts(),
         )
-        .group_by(Ranking.task_id)
-    )
-    return [(float(share), bool(any_simulated)) for share, any_simulated in rows]
-
-
-def _summarize(
-    compared: Round, policy: str, baseline: str, won: list[tuple[float, bool]]
-) -> Comparison:
-    shares = [share for share, _ in won]
-    n = len(shares)
-    mean = sum(shares) / n
-    half_width = None
-    if n > 1:
-        variance = sum((share - mean) ** 2 for share in shares) / (n - 1)
-        half_width = 1.96 * sqrt(variance / n)
-    return Comparison(
-        round_id=compared.id,
-        round_number=compared.number,
-        policy=policy,
-        baseline=baseline,
-        win_rate=mean,
-        half_width=half_width,
-        tasks=n,
-        simulated=any(simulated for _, simulated in won),
-    )
+        .group_by(Ranking.id, Task.prompt_id)
+    ).all()
+    votes = [Vote(prompt_id=prompt_id, share=float(share)) for prompt_id, share, _ in rows]
+    return votes, any(by_rule for _, _, by_rule in rows)

@@ -21,6 +21,7 @@ from app.models import (
     JobState,
     Model,
     ModelKind,
+    Promotion,
     Prompt,
     Ranking,
     RankingSource,
@@ -52,6 +53,7 @@ class NextStep(StrEnum):
     TUNE_POLICY = "tune_policy"
     WATCH_PPO = "watch_ppo"
     COMPARE_POLICY = "compare_policy"
+    DECIDE_POLICY = "decide_policy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class JobProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundProgress:
-    """The newest round, counted."""
+    """A round, counted."""
 
     id: str
     number: int
@@ -88,6 +90,11 @@ class RoundProgress:
     completions: int
     completions_wanted: int
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether completions are missing that may still be made."""
+        return self.pending > 0 and self.state != RoundState.CLOSED
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSummary:
@@ -96,6 +103,7 @@ class ModelSummary:
     id: str
     name: str
     parent_id: str | None
+    job_id: str | None
     reward_model_id: str | None
     simulated_labels: bool
     metrics: dict[str, Any]
@@ -122,8 +130,13 @@ class LoopState:
     pairs: int
     snapshots: int
     latest_round: RoundProgress | None
+    """The newest round that collects rankings to learn from."""
+    trial_round: RoundProgress | None
+    """The newest A/B round of the newest policy."""
     reward_model: ModelSummary | None
     policy: ModelSummary | None
+    promoted: str | None
+    """The policy that the next round asks unless somebody says otherwise."""
     comparison: Comparison | None
     jobs: dict[str, JobProgress]
     worker_alive: bool
@@ -145,10 +158,19 @@ def get_loop_state(session: Session, project_id: str) -> LoopState:
     rounds = list(
         session.scalars(select(Round).where(Round.project_id == project_id).order_by(Round.number))
     )
-    latest_round = _round_progress(session, rounds[-1]) if rounds else None
+    collected = [one for one in rounds if one.candidate_id is None]
+    latest_round = _round_progress(session, collected[-1]) if collected else None
     jobs = _newest_jobs(session, project_id)
     reward_model = _newest_model(session, project_id, ModelKind.REWARD_MODEL)
     policy = _newest_model(session, project_id, ModelKind.POLICY)
+    trials = [one for one in rounds if policy is not None and one.candidate_id == policy.id]
+    trial_round = _round_progress(session, trials[-1]) if trials else None
+    promotion = session.scalar(
+        select(Promotion)
+        .where(Promotion.project_id == project_id)
+        .order_by(Promotion.id.desc())
+        .limit(1)
+    )
     rankings, simulated, labelers = _count_rankings(session, project_id)
     prompts = _count(session, select(func.count(Prompt.id)).where(Prompt.project_id == project_id))
     pairs = count_loop_pairs(session, project_id)
@@ -180,8 +202,10 @@ def get_loop_state(session: Session, project_id: str) -> LoopState:
             session, select(func.count(Snapshot.id)).where(Snapshot.project_id == project_id)
         ),
         latest_round=latest_round,
+        trial_round=trial_round,
         reward_model=reward_model,
         policy=policy,
+        promoted=promotion.model_id if promotion else None,
         comparison=find_newest_comparison(session, rounds),
         jobs=jobs,
         worker_alive=is_worker_alive(session),
@@ -192,6 +216,8 @@ def get_loop_state(session: Session, project_id: str) -> LoopState:
             pairs=pairs,
             reward_model=reward_model,
             policy=policy,
+            trial_round=trial_round,
+            decided_at=promotion.created_at if promotion else None,
             jobs=jobs,
         ),
     )
@@ -206,12 +232,15 @@ def decide_next_step(
     reward_model: ModelSummary | None,
     policy: ModelSummary | None,
     jobs: dict[str, JobProgress],
+    trial_round: RoundProgress | None = None,
+    decided_at: datetime | None = None,
 ) -> NextStep:
     """The one step that moves the loop forward.
 
     A turn of the loop begins with a round. A reward model younger than the newest round says that
-    the admin has gone on, even if some tasks are still open; a policy tuned against that reward
-    model says so again. Work under way is watched before anything new is proposed.
+    the admin has gone on, even if some tasks are still open; a policy that came after that reward
+    model says so again, then its A/B round, and then the promotion of whoever won (`decided_at` is
+    that of the newest one). Work under way is watched before anything new is proposed.
     """
 
     def active(kind: str) -> bool:
@@ -224,14 +253,24 @@ def decide_next_step(
     if latest_round is None:
         return NextStep.START_ROUND if prompts else NextStep.ADD_PROMPTS
     if reward_model is not None and reward_model.created_at > latest_round.created_at:
-        if policy is not None and policy.reward_model_id == reward_model.id:
+        if policy is None or policy.created_at < reward_model.created_at:
+            return NextStep.TUNE_POLICY
+        if trial_round is None:
             return NextStep.COMPARE_POLICY
-        return NextStep.TUNE_POLICY
+        if active("generation"):
+            return NextStep.WATCH_GENERATION
+        if trial_round.unfinished and "generation" in jobs:
+            return NextStep.REPAIR_GENERATION
+        if rankings_missing:
+            return NextStep.RANK
+        if decided_at is None or decided_at < trial_round.created_at:
+            return NextStep.DECIDE_POLICY
+        return NextStep.START_ROUND
     if rankings_missing:
         return NextStep.RANK
     if active("generation"):
         return NextStep.WATCH_GENERATION
-    if latest_round.pending and latest_round.state != RoundState.CLOSED and "generation" in jobs:
+    if latest_round.unfinished and "generation" in jobs:
         return NextStep.REPAIR_GENERATION
     return NextStep.TRAIN_REWARD_MODEL if pairs else NextStep.START_ROUND
 
@@ -352,6 +391,7 @@ def _newest_model(session: Session, project_id: str, kind: ModelKind) -> ModelSu
         id=model.id,
         name=model.name,
         parent_id=model.parent_id,
+        job_id=model.job_id,
         reward_model_id=model.reward_model_id,
         simulated_labels=model.simulated_labels,
         metrics=model.metrics,

@@ -13,7 +13,7 @@ from threading import Lock
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Completion, Ranking, RankingEntry
+from app.models import Completion, Ranking, RankingEntry, Round, Task
 from app.projects.comparison import ranking_counts
 
 PROJECTS_REMEMBERED = 200
@@ -35,9 +35,11 @@ _lock = Lock()
 
 
 def count_loop_pairs(session: Session, project_id: str) -> int:
-    """Preferred-first pairs of all current rankings, those of two identical texts left out.
+    """Preferred-first pairs that a model may learn from: those of all current rankings but the ones
+    of A/B rounds, and none of two identical texts.
 
-    The same number as `app.preferences.pair_counts.count_pairs` gives without filters.
+    The same number as `app.preferences.pair_counts.count_pairs` gives with the filters for
+    training.
     """
     newest = session.scalar(
         select(func.max(Ranking.id)).where(Ranking.project_id == project_id, ranking_counts())
@@ -80,6 +82,8 @@ def _count_pairs(session: Session, project_id: str, after: str, last: str) -> in
         session.scalar(
             select(func.count())
             .select_from(Ranking)
+            .join(Task, Task.id == Ranking.task_id)
+            .join(Round, and_(Round.id == Task.round_id, Round.candidate_id.is_(None)))
             .join(better, better.ranking_id == Ranking.id)
             .join(worse, and_(worse.ranking_id == Ranking.id, better.rank < worse.rank))
             .join(chosen, chosen.id == better.completion_id)

@@ -1,9 +1,8 @@
 """Rounds: prompts × policies × N completions, made by a generation job and ranked by people."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Select, exists, func, insert, select, update
@@ -71,6 +70,15 @@ class RoundSampling:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What makes a round an A/B round: who is on trial, against whom, and on which prompts."""
+
+    candidate_id: str
+    baseline_id: str
+    prompt_ids: Sequence[str]
+
+
 def create_round(
     session: Session,
     user: User | None,
@@ -83,13 +91,15 @@ def create_round(
     prompt_limit: int | None = None,
     calibration_share: float = 0.0,
     priority: int = NORMAL_PRIORITY,
+    trial: Trial | None = None,
 ) -> Round:
     """A round with a pending task for each prompt, and the generation job that fills them.
 
     `completions_per_prompt` counts all completions of a prompt; they are dealt to the policies in
     turn, so 4 of two policies are 2 and 2. With `prompt_limit` the prompts with the fewest tasks
     so far come first, then the oldest. `calibration_share` of the tasks, chosen at random, are
-    for every labeler to rank. For admins: the edge checks that.
+    for every labeler to rank. A round on `trial` asks the prompts that it names and no others. For
+    admins: the edge checks that.
 
     Raises:
         Invalid: an unknown policy, a number out of range, no prompts; `fields` names which.
@@ -122,11 +132,16 @@ def create_round(
         calibration_share=calibration_share,
         priority=priority,
         prompt_limit=prompt_limit,
+        candidate_id=trial.candidate_id if trial else None,
+        baseline_id=trial.baseline_id if trial else None,
         created_by=user.id if user else None,
     )
     session.add(round_)
     session.flush()
-    if not _add_pending_tasks(session, round_):
+    prompts = (
+        session.scalars(_prompts_of_round(round_)).all() if trial is None else trial.prompt_ids
+    )
+    if not _add_pending_tasks(session, round_, prompts):
         raise Invalid("This project has no prompts yet.", code="no_prompts")
     mark_calibration(session, round_)
     _start_generation(session, user, round_)
@@ -322,10 +337,10 @@ def _prompts_of_round(round_: Round) -> Select[str]:
     )
 
 
-def _add_pending_tasks(session: Session, round_: Round) -> int:
-    prompt_ids: Iterator[str] = iter(session.scalars(_prompts_of_round(round_)).all())
+def _add_pending_tasks(session: Session, round_: Round, prompt_ids: Sequence[str]) -> int:
     added = 0
-    while batch := list(islice(prompt_ids, TASKS_PER_INSERT)):
+    for start in range(0, len(prompt_ids), TASKS_PER_INSERT):
+        batch = prompt_ids[start : start + TASKS_PER_INSERT]
         # Ids made in one millisecond have no order of their own.
         ids = sorted(new_id() for _ in batch)
         session.execute(

@@ -45,7 +45,10 @@ def next_action(state: LoopState, base: str) -> Link:
         case NextStep.WATCH_PPO:
             return _watch(state, "ppo", "Watch it learn")
         case NextStep.COMPARE_POLICY:
-            return Link(label="Compare old and new", url=_compare_url(state, base))
+            return Link(label="Ask people", url=compare_url(state, base))
+        case NextStep.DECIDE_POLICY:
+            round_id = state.trial_round.id if state.trial_round else ""
+            return Link(label="See the verdict", url=f"/rounds/{round_id}/evaluation")
 
 
 def build_headline(state: LoopState) -> Headline:
@@ -55,6 +58,11 @@ def build_headline(state: LoopState) -> Headline:
             return Headline(
                 title="Add prompts",
                 sentence="The loop begins with what you want the model to be asked.",
+            )
+        case NextStep.START_ROUND if state.trial_round is not None and state.promoted:
+            return Headline(
+                title="Start the next round",
+                sentence=f"{state.promoted} is promoted: it writes what people rank next.",
             )
         case NextStep.START_ROUND if state.rounds:
             return Headline(
@@ -116,6 +124,11 @@ def build_headline(state: LoopState) -> Headline:
                 title="Ask people whether it is better",
                 sentence="A blind round of the old policy and the new one closes the loop.",
             )
+        case NextStep.DECIDE_POLICY:
+            return Headline(
+                title="Decide which policy goes on",
+                sentence="People have compared the two. Promote the one that the next round asks.",
+            )
 
 
 def poll_seconds(state: LoopState) -> int | None:
@@ -139,7 +152,11 @@ def ppo_url(state: LoopState, base: str) -> str:
     return f"{base}/jobs/new?{urlencode(query)}"
 
 
-def _compare_url(state: LoopState, base: str) -> str:
+def compare_url(state: LoopState, base: str) -> str:
+    """The form that opens a blind A/B round, or that of a round of both where no job tells the
+    prompts held out."""
+    if state.policy is not None and state.policy.job_id is not None:
+        return f"/jobs/{state.policy.job_id}/evaluation"
     names = [state.policy.parent_id, state.policy.id] if state.policy else []
     policies = ",".join(name for name in names if name)
     return f"{base}/rounds/new?{urlencode({'policies': policies}, safe=',')}"

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import Invalid
 from app.labeling.flags import known_flags
 from app.models import Project, TaskPurpose
-from app.preferences.filters import PairFilters
+from app.preferences.filters import AbRounds, PairFilters
 from app.preferences.queries import list_completion_models, list_labelers
 from app.projects.rounds import list_rounds
 from app.projects.tags import list_tags, parse_metadata_filter
@@ -37,6 +37,7 @@ NAMES = (
     "simulated",
     "purpose",
     "repeats",
+    "ab_rounds",
     "metadata",
     "flag",
     "without_flag",
@@ -97,6 +98,7 @@ class FilterForm:
             simulated=SIMULATED.get(values["simulated"]),
             repeats=values["repeats"] != "none",
             purpose=self._purpose(),
+            ab_rounds=self._ab_rounds(),
             min_agreement=read_percent("min_agreement", values["min_agreement"], most=100),
             max_agreement=read_percent("max_agreement", values["max_agreement"], most=100),
             min_length_difference=self._characters("min_length_difference", least),
@@ -132,6 +134,11 @@ class FilterForm:
         """A purpose that there is not lets all pass."""
         value = self.values["purpose"]
         return TaskPurpose(value) if value in set(TaskPurpose) else None
+
+    def _ab_rounds(self) -> AbRounds:
+        """Left out unless asked for: these pages are about what models learn from."""
+        value = self.values["ab_rounds"]
+        return AbRounds(value) if value in set(AbRounds) else AbRounds.EXCLUDE
 
     def _characters(self, name: str, otherwise: int | None) -> int | None:
         """A number typed goes before the one that a choice of lengths brings."""
@@ -183,6 +190,11 @@ def filter_choices(session: Session, project: Project) -> dict[str, Any]:
     }
 
 
+AB_ROUNDS: dict[str, str] = {
+    AbRounds.INCLUDE: "A/B rounds too",
+    AbRounds.EXCLUDE: "without A/B rounds",
+    AbRounds.ONLY: "A/B rounds only",
+}
 BOUNDS = {"min": "at least", "max": "at most"}
 
 
@@ -199,6 +211,8 @@ def describe_filter(
             return "without repeats"
         case "purpose":
             return f"{value} tasks only"
+        case "ab_rounds":
+            return AB_ROUNDS.get(value, AB_ROUNDS[AbRounds.EXCLUDE])
         case "created_after":
             return f"ranked since {value[:10]}"
         case "created_before":

@@ -1,48 +1,12 @@
 """The stations of the loop page: a project's state in words, numbers and one next button."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from app.models import JobState, Role, User
 from app.projects.loop import JobProgress, LoopState, NextStep
 from app.web.next_steps import Link, next_action, ppo_url
-
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """A line under a station's number; `tone` is "quiet", "simulated" or "problem"."""
-
-    text: str
-    tone: str = "quiet"
-    url: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """How far something is: `value` of `maximum`, and what that means."""
-
-    value: float
-    maximum: float
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Station:
-    """One station. `tone`: "empty" before anything is there, "done", "working" or "failed"."""
-
-    key: str
-    title: str
-    icon: str
-    meaning: str
-    tone: str = "empty"
-    value: int | str = 0
-    unit: str = ""
-    notes: tuple[Note, ...] = ()
-    bar: Bar | None = None
-    job: JobProgress | None = None
-    links: tuple[Link, ...] = ()
-    action: Link | None = None
-    is_next: bool = False
-
+from app.web.station import Bar, Note, Station
+from app.web.verdict_station import build_verdict_station
 
 NEXT_STATION = {
     NextStep.ADD_PROMPTS: "prompts",
@@ -55,6 +19,7 @@ NEXT_STATION = {
     NextStep.TUNE_POLICY: "ppo",
     NextStep.WATCH_PPO: "ppo",
     NextStep.COMPARE_POLICY: "next-round",
+    NextStep.DECIDE_POLICY: "next-round",
 }
 
 
@@ -69,7 +34,7 @@ def build_stations(state: LoopState, project_id: str, user: User) -> list[Statio
         _reward_model(state, base, user),
         _ppo(state, base, user),
         _policy(state),
-        _next_round(state),
+        build_verdict_station(state),
     ]
     key = NEXT_STATION[state.next_step]
     action = next_action(state, base)
@@ -359,40 +324,3 @@ def _policy(state: LoopState) -> Station:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _next_round(state: LoopState) -> Station:
-    station = Station(
-        key="next-round",
-        title="Next round",
-        icon="scale",
-        meaning="Old and new policy side by side, blind: which do people really prefer?",
-    )
-    result = state.comparison
-    if result is None:
-        waits = "Waits for a new policy."
-        if state.policy is not None:
-            waits = f"{state.policy.name} waits to be compared."
-        return replace(station, value="Not yet", notes=(Note(text=waits),))
-    tasks = "task" if result.tasks == 1 else "tasks"
-    certainty = f"{result.tasks:,} {tasks}"
-    if result.half_width is not None:
-        low = max(0.0, result.win_rate - result.half_width)
-        high = min(1.0, result.win_rate + result.half_width)
-        certainty = f"95% interval {low:.0%} to {high:.0%}, {certainty}"
-    notes = [
-        Note(text=certainty),
-        Note(
-            text=f"Round {result.round_number}: {result.policy} against {result.baseline}",
-            url=f"/rounds/{result.round_id}",
-        ),
-    ]
-    if result.simulated:
-        notes.insert(0, Note(text="simulated rankings", tone="simulated"))
-    return replace(
-        station,
-        tone="done",
-        value=f"{result.win_rate:.0%}",
-        unit="of pairs won by the new policy",
-        notes=tuple(notes),
-    )

@@ -185,7 +185,7 @@ def test_the_chosen_download_is_where_the_form_leads(
     chosen = admin_client.get(f"{path}?labeler=ann&length=longer&schema=pairs.trl&format=csv")
     assert chosen.headers["location"] == (
         f"/api/v1/projects/{project_id}/pairs"
-        "?schema=trl&format=csv&labeler=ann&min_length_difference=1"
+        "?schema=trl&format=csv&labeler=ann&ab_rounds=exclude&min_length_difference=1"
     )
     nway = admin_client.get(f"{path}?schema=rankings.nectar&format=parquet")
     assert nway.headers["location"] == (

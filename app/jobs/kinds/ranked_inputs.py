@@ -21,7 +21,7 @@ TASKS_FILE = "tasks.jsonl"
 def check_rankings(session: Session, project_id: str, snapshot_id: str | None) -> None:
     """Refuse a foreign or empty snapshot, and without one a project that has no pair."""
     if snapshot_id is None:
-        if not count_pairs(session, project_id).pairs:
+        if not count_pairs(session, project_id, PairFilters.for_training()).pairs:
             raise Invalid(
                 "This project has no pair yet: rank some completions first.",
                 code="no_pairs",
@@ -53,7 +53,9 @@ def settle_snapshot(session: Session, job: Job, snapshot_id: str | None, use: st
     assert job.project_id is not None, "check refuses a job without a project"
     user = session.get(User, job.created_by) if job.created_by else None
     name = f"For {use} job {job.id[-6:]}"
-    snapshot = create_snapshot(session, user, job.project_id, name=name, filters=PairFilters())
+    snapshot = create_snapshot(
+        session, user, job.project_id, name=name, filters=PairFilters.for_training()
+    )
     job.config = {**job.config, "snapshot_id": snapshot.id}
     return snapshot
 

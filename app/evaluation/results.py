@@ -1,0 +1,188 @@
+"""All that is known of a round that compares policies, in one measurement."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from app.evaluation.agreement_with_model import ModelAgreement, compare_with_model
+from app.evaluation.bradley_terry import Strengths, fit_bradley_terry
+from app.evaluation.length_correction import CorrectedRate, correct_for_length
+from app.evaluation.outcomes import (
+    Contestants,
+    Outcome,
+    find_judge,
+    get_contestants,
+    judged_pairs_of,
+    load_outcomes,
+    load_written,
+    sized_votes_of,
+    votes_of,
+    win_tables_of,
+)
+from app.evaluation.sample_size import DIFFERENCES, Needed, rankings_needed, tellable_difference
+from app.evaluation.win_rates import Rate, Vote, measure_rate
+from app.models import Model, Round
+
+
+class Verdict(StrEnum):
+    """What the interval of the win rate says of the candidate."""
+
+    NOBODY_ASKED = "nobody_asked"
+    BETTER = "better"
+    WORSE = "worse"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How the rankings went for the candidate."""
+
+    won: int = 0
+    tied: int = 0
+    lost: int = 0
+
+    @property
+    def total(self) -> int:
+        """Rankings."""
+        return self.won + self.tied + self.lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelerVerdict:
+    """What one labeler says of the candidate."""
+
+    labeler: str
+    simulated: bool
+    tally: Tally
+    rate: Rate
+    candidate_first: int
+    """How often the candidate's completion stood first, of those whose order is known."""
+    baseline_first: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A round that compares policies, measured."""
+
+    round: Round
+    contestants: Contestants
+    verdict: Verdict
+    win_rate: Rate
+    tally: Tally
+    simulated_rankings: int
+    needed: list[Needed]
+    tellable: float | None
+    """The difference from an even split that the rankings so far tell 8 times of 10."""
+    corrected: CorrectedRate | None
+    judge: Model | None
+    """The reward model held against the people."""
+    agreement: ModelAgreement | None
+    """None where no pair was given rewards."""
+    rewards_missing: int
+    """Completions of the round that the reward model gave nothing."""
+    strengths: Strengths | None
+    """Of all policies, where there are more than two."""
+    labelers: list[LabelerVerdict]
+    candidate_first: int
+    baseline_first: int
+    first_won: Rate
+    """How often what stood first won: what the place is worth."""
+
+    @property
+    def all_simulated(self) -> bool:
+        """Whether no person has a part in it."""
+        return self.tally.total > 0 and self.simulated_rankings == self.tally.total
+
+
+def evaluate_round(session: Session, round_: Round) -> Evaluation:
+    """Measure a round; `Conflict` where it compares nothing."""
+    contestants = get_contestants(session, round_)
+    judge = find_judge(session, contestants.candidate)
+    outcomes = load_outcomes(session, round_, judge)
+    rewards = load_written(session, round_.id, judge.id).values() if judge else ()
+    candidate, baseline = contestants.candidate.id, contestants.baseline.id
+    votes = votes_of(outcomes, candidate, baseline)
+    rate = measure_rate(votes)
+    pairs = judged_pairs_of(outcomes, candidate, baseline)
+    several = len(contestants.policies) > 2
+    compared = [one for one in outcomes if one.share(candidate, baseline) is not None]
+    return Evaluation(
+        round=round_,
+        contestants=contestants,
+        verdict=judge_rate(rate),
+        win_rate=rate,
+        tally=tally_of(votes),
+        simulated_rankings=sum(one.simulated for one in compared),
+        needed=[rankings_needed(rate, difference) for difference in DIFFERENCES],
+        tellable=tellable_difference(rate),
+        corrected=correct_for_length(sized_votes_of(outcomes, candidate, baseline)),
+        judge=judge,
+        agreement=compare_with_model(pairs) if pairs else None,
+        rewards_missing=sum(one.reward is None for one in rewards),
+        strengths=(
+            fit_bradley_terry(
+                win_tables_of(outcomes, contestants.policies),
+                baseline=contestants.policies.index(baseline),
+            )
+            if several
+            else None
+        ),
+        labelers=_by_labeler(compared, candidate, baseline),
+        candidate_first=sum(one.first == candidate for one in compared),
+        baseline_first=sum(one.first == baseline for one in compared),
+        first_won=measure_rate(_votes_for_first(compared, candidate, baseline)),
+    )
+
+
+def judge_rate(rate: Rate) -> Verdict:
+    """Better or worse only where the whole interval is on one side of an even split."""
+    if rate.low is None or rate.high is None:
+        return Verdict.NOBODY_ASKED
+    if rate.low > 0.5:
+        return Verdict.BETTER
+    return Verdict.WORSE if rate.high < 0.5 else Verdict.OPEN
+
+
+def tally_of(votes: Sequence[Vote]) -> Tally:
+    """How many rankings the candidate won, tied and lost; of several pairs, by their mean."""
+    return Tally(
+        won=sum(vote.share > 0.5 for vote in votes),
+        tied=sum(vote.share == 0.5 for vote in votes),
+        lost=sum(vote.share < 0.5 for vote in votes),
+    )
+
+
+def _by_labeler(outcomes: Sequence[Outcome], candidate: str, baseline: str) -> list[LabelerVerdict]:
+    """Those who ranked most first."""
+    theirs: dict[str, list[Outcome]] = defaultdict(list)
+    for one in outcomes:
+        theirs[one.labeler].append(one)
+    verdicts = []
+    for labeler, said in theirs.items():
+        votes = votes_of(said, candidate, baseline)
+        verdicts.append(
+            LabelerVerdict(
+                labeler=labeler,
+                simulated=any(one.simulated for one in said),
+                tally=tally_of(votes),
+                rate=measure_rate(votes),
+                candidate_first=sum(one.first == candidate for one in said),
+                baseline_first=sum(one.first == baseline for one in said),
+            )
+        )
+    return sorted(verdicts, key=lambda one: (-one.rate.n, one.labeler))
+
+
+def _votes_for_first(outcomes: Sequence[Outcome], candidate: str, baseline: str) -> list[Vote]:
+    """The same votes, for the policy of the two that stood first."""
+    votes = []
+    for one in outcomes:
+        share = one.share(candidate, baseline)
+        if share is not None and one.first in (candidate, baseline):
+            votes.append(
+                Vote(prompt_id=one.prompt_id, share=share if one.first == candidate else 1 - share)
+            )
+    return votes
