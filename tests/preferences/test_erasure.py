@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import list_events
 from app.db import Database
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
+from app.jobs.kinds.ranked_inputs import check_rankings
 from app.labeling.drafts import save_draft
 from app.labeling.people import list_project_labelers
 from app.labeling.queue import lease_next_task, skip_assignment
@@ -479,3 +480,16 @@ def test_other_projects_keep_theirs(database: Database, project_id: str) -> None
             select(Ranking.labeler).where(Ranking.project_id == other.id).distinct()
         )
         assert set(names) == {NAME, "bea"}
+
+
+def test_nothing_is_trained_on_a_snapshot_of_which_all_was_erased(
+    database: Database, project_id: str
+) -> None:
+    load_two_labelers(database, project_id)
+    snapshot = freeze(database, project_id)
+    erase(database, project_id)
+    with database.read() as session:
+        check_rankings(session, project_id, snapshot.id)
+    erase(database, project_id, "bea")
+    with pytest.raises(Invalid, match="no pair"), database.read() as session:
+        check_rankings(session, project_id, snapshot.id)

@@ -34,7 +34,7 @@ def check_rankings(session: Session, project_id: str, snapshot_id: str | None) -
             f"There is no snapshot {snapshot_id!r} in this project.",
             fields={"snapshot_id": "the id of a snapshot of this project, or nothing"},
         )
-    if not snapshot.pairs:
+    if not snapshot.pairs or snapshot.erased_rankings == snapshot.rankings:
         raise Invalid(
             "This snapshot holds no pair.",
             code="no_pairs",
