@@ -124,17 +124,23 @@ def _cached(name: str, reason: Exception) -> Path:
 
 
 def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most tokens the model can take, by its config and its tokenizer.
+    """The most tokens the model takes: what fits and, of a reward model, what it was trained on.
 
     A reward model trained here says in `podium_max_length` where its training cut its texts;
     scoring cuts there too, or the same completion would score differently in PPO and over REST.
     """
+    trained: int | None = getattr(model.config, "podium_max_length", None)
+    limit = text_limit(model, tokenizer)
+    return min(limit, trained) if trained else limit
+
+
+def text_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The most tokens that fit the model, by its config and its tokenizer."""
     config = model.config
     positions = getattr(config, "max_position_embeddings", None) or getattr(
         config, "n_positions", None
     )
-    trained = getattr(config, "podium_max_length", None)
-    limits = [limit for limit in (positions, trained, tokenizer.model_max_length) if limit]
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit]
     # A tokenizer that knows no limit says 10^30.
     limits = [limit for limit in limits if limit < 10**9]
     return int(min(limits, default=UNKNOWN_CONTEXT))

@@ -140,7 +140,7 @@ class RewardModelConfig:
     precision: str = option(
         "auto",
         "`bf16` computes the training passes in bfloat16 and keeps weights and scoring in fp32; "
-        "`auto` does so on GPUs that have it, and never on a CPU.",
+        "`auto` does so where the GPU or CPU has bfloat16 units.",
         choices=("auto", "fp32", "bf16"),
         advanced=True,
     )

@@ -4,9 +4,8 @@ Shape letters: K completions of one task, R rankings of it.
 """
 
 from torch import Tensor
-from torch.nn import functional
 
-from app.training.losses import mean_over_rankings
+from app.training.losses import mean_over_rankings, pairwise_ranking_loss
 
 
 def dpo_loss(
@@ -23,7 +22,8 @@ def dpo_loss(
 
     with d_k = log π(y_k|x) − log π_ref(y_k|x): Rafailov et al. 2023, equation 7, and for ε > 0 the
     conservative DPO of Mitchell 2023, which takes each preference to be wrong with probability ε.
-    β·d_k is the implicit reward of a completion. The reduction is `mean_over_rankings`.
+    β·d_k is the implicit reward of a completion, and the loss is that of a reward model which gives
+    it.
 
     Args:
         log_ratios: [K] float, d; summed over the completion's tokens, or their mean for the
@@ -36,11 +36,9 @@ def dpo_loss(
     Returns:
         A scalar; 0 (with gradient 0) for a task without any pair.
     """
-    margins = beta * (log_ratios[:, None] - log_ratios[None, :])
-    losses = -(1 - label_smoothing) * functional.logsigmoid(margins)
-    if label_smoothing:
-        losses = losses - label_smoothing * functional.logsigmoid(-margins)
-    return mean_over_rankings(losses, preferred, weights)
+    return pairwise_ranking_loss(
+        beta * log_ratios, preferred, weights, label_smoothing=label_smoothing
+    )
 
 
 def ipo_loss(

@@ -6,10 +6,13 @@ A mask is bool and True means "this token counts".
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+LEAST_RATING, MOST_RATING = 1, 7
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -62,25 +65,46 @@ def preference_matrix(
 
 
 def pairwise_ranking_loss(
-    scores: Tensor, preferred: Tensor, weights: Tensor | None = None
+    scores: Tensor,
+    preferred: Tensor,
+    weights: Tensor | None = None,
+    *,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    centring: float = 0.0,
 ) -> Tensor:
     """Loss of one task: all its preferred-first pairs from K scores.
 
-    L = sum_r w_r · mean_{(i,j) in r} −log σ(s_i − s_j) / sum_r w_r
+    L = sum_r w_r · mean_{(i,j) in r} ℓ_ij / sum_r w_r
+    ℓ_ij = −(1−ε) log σ(s_i − s_j − m_ij) − ε log σ(s_j − s_i + m_ij) + λ (s_i + s_j)²
 
     InstructGPT (Ouyang et al. 2022) §3.5, equation 1: the mean over the C(K,2) pairs of a ranking.
     Several labelers' rankings of the same task are averaged by weight, so a task counts once
-    however many people ranked it; the caller takes the mean over tasks.
+    however many people ranked it; the caller takes the mean over tasks. The margin m is Llama 2's
+    (Touvron et al. 2023, equation 2), the centring λ that of Eisenstein et al. 2023, and ε takes a
+    share of the preferences to be the wrong way round (Wang et al. 2024, §3.2).
 
     Args:
-        scores: [K] float, one reward per completion.
+        scores: [..., K] float, one reward per completion; heads of an ensemble come first.
         preferred: [R, K, K] bool from `preference_matrix`.
         weights: [R] float, or None for equal weights. Rankings without a pair do not count.
+        margins: [R, K, K] float from `rank_margins` or `rating_margins`, or None for 0.
+        label_smoothing: ε, from 0 to below ½.
+        centring: λ.
 
     Returns:
-        A scalar; 0 (with gradient 0) for a task without any pair.
+        [...]: a scalar for each head; 0 (with gradient 0) for a task without any pair.
     """
-    losses = -functional.logsigmoid(scores[:, None] - scores[None, :])
+    difference = scores[..., None, :, None] - scores[..., None, None, :]  # [..., 1, K, K]
+    if margins is not None:
+        difference = difference - margins
+    losses = -functional.logsigmoid(difference)
+    if label_smoothing:
+        wrong = -functional.logsigmoid(-difference)
+        losses = (1 - label_smoothing) * losses + label_smoothing * wrong
+    if centring:
+        sums = scores[..., None, :, None] + scores[..., None, None, :]
+        losses = losses + centring * sums.square()
     return mean_over_rankings(losses, preferred, weights)
 
 
@@ -88,20 +112,53 @@ def mean_over_rankings(losses: Tensor, preferred: Tensor, weights: Tensor | None
     """The mean over the pairs of each ranking, then by weight over the rankings of a task.
 
     Args:
-        losses: [K, K] float, (i, j) for i preferred to j.
+        losses: [..., K, K] or [..., R, K, K] float, (i, j) for i preferred to j.
         preferred: [R, K, K] bool from `preference_matrix`; only its pairs count.
         weights: [R] float, or None for equal weights. Rankings without a pair do not count.
 
     Returns:
-        A scalar; 0 (with gradient 0) for a task without any pair.
+        [...]; 0 (with gradient 0) for a task without any pair.
     """
     pairs = preferred.sum(dim=(1, 2))
-    ranking_losses = (losses * preferred).sum(dim=(1, 2)) / pairs.clamp(min=1)
+    ranking_losses = (losses * preferred).sum(dim=(-2, -1)) / pairs.clamp(min=1)  # [..., R]
     counted = (pairs > 0).to(losses.dtype)
     if weights is not None:
         counted = counted * weights
     total = counted.sum()
-    return (ranking_losses * counted).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    total = torch.where(total > 0, total, torch.ones_like(total))
+    return (ranking_losses * counted).sum(dim=-1) / total
+
+
+def rank_margins(rankings: Sequence[Sequence[int | None]]) -> Tensor:
+    """How clearly each ranking prefers i to j, by the levels between them: [R, K, K] float.
+
+    m_ij = (levels from i down to j) / (levels of the ranking − 1), so 1 from the best to the worst
+    and, with four ranks, ⅓ between neighbours. Equal ranks are one level; what is unranked, or not
+    preferred, has 0.
+    """
+    margins = torch.zeros(len(rankings), len(rankings[0]), len(rankings[0]))
+    for r, ranks in enumerate(rankings):
+        levels = {rank: level for level, rank in enumerate(sorted({k for k in ranks if k}))}
+        for i, j in product(range(len(ranks)), repeat=2):
+            better, worse = ranks[i], ranks[j]
+            if better and worse and better < worse:
+                margins[r, i, j] = (levels[worse] - levels[better]) / (len(levels) - 1)
+    return margins
+
+
+def rating_margins(ratings: Sequence[Sequence[int | None]]) -> Tensor:
+    """How much better each labeler rated i than j: [R, K, K] float from 0 to 1.
+
+    m_ij = (rating_i − rating_j) / 6 on the scale from 1 to 7; 0 where one is not rated, and where
+    the ratings say the opposite of the ranking.
+    """
+    scale = float(MOST_RATING - LEAST_RATING)
+    unrated = float("nan")
+    values = torch.tensor(
+        [[unrated if rating is None else float(rating) for rating in row] for row in ratings]
+    )
+    difference = (values[:, :, None] - values[:, None, :]) / scale
+    return difference.nan_to_num(0.0).clamp(min=0.0)
 
 
 @dataclass(frozen=True)

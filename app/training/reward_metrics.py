@@ -41,11 +41,11 @@ def evaluate_rewards(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> 
         chosen, rejected = pairs[:, 1], pairs[:, 2]
         lengths = torch.tensor([float(len(text)) for text in task.completions])
         margins.append(scores[chosen] - scores[rejected])
-        longer.append(_wins(lengths[chosen] - lengths[rejected]))
+        longer.append(wins_of(lengths[chosen] - lengths[rejected]))
         prompts.extend([task.prompt_id] * len(pairs))
     margin = torch.cat(margins) if margins else torch.empty(0)
     everything = torch.cat(list(rewards)) if rewards else torch.empty(0)
-    wins = _wins(margin)
+    wins = wins_of(margin)
     calibration, calibration_error = _calibration(margin)
     return {
         "accuracy": _mean(wins),
@@ -61,7 +61,7 @@ def evaluate_rewards(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> 
         "eval_prompts": len({task.prompt_id for task in tasks}),
         "calibration": calibration,
         "calibration_error": calibration_error,
-        "histogram": _histogram(everything),
+        "histogram": histogram_of(everything),
     }
 
 
@@ -104,7 +104,7 @@ def bootstrap_interval(
     return [low, high]
 
 
-def _wins(difference: Tensor) -> Tensor:
+def wins_of(difference: Tensor) -> Tensor:
     """1 where the first of two is larger, ½ where they are equal, 0 where it is smaller."""
     return (difference.sign() + 1) / 2
 
@@ -132,7 +132,7 @@ def _calibration(margin: Tensor) -> tuple[list[dict[str, float]], float | None]:
     error is the mean distance of sureness from accuracy, weighted by pairs (ECE, Guo et al. 2017).
     """
     p = torch.sigmoid(margin)
-    sureness, wins = torch.maximum(p, 1 - p), _wins(margin)
+    sureness, wins = torch.maximum(p, 1 - p), wins_of(margin)
     bins: list[dict[str, float]] = []
     error = 0.0
     position = ((sureness - 0.5) / 0.5 * CALIBRATION_BINS).long().clamp(0, CALIBRATION_BINS - 1)
@@ -154,11 +154,15 @@ def _calibration(margin: Tensor) -> tuple[list[dict[str, float]], float | None]:
     return bins, error if bins else None
 
 
-def _histogram(rewards: Tensor) -> dict[str, list[float]]:
-    """Counts of rewards in twenty equal bins; `edges` has one entry more than `counts`."""
-    if not len(rewards):
+def histogram_of(rewards: Tensor, everything: Tensor | None = None) -> dict[str, list[float]]:
+    """Counts of rewards in twenty equal bins; `edges` has one entry more than `counts`.
+
+    The bins span `everything`, so that two histograms of it can be laid over each other.
+    """
+    span = rewards if everything is None else everything
+    if not len(span):
         return {"edges": [], "counts": []}
-    low, high = rewards.min().item(), rewards.max().item()
+    low, high = span.min().item(), span.max().item()
     if low == high:
         low, high = low - 0.5, high + 0.5
     counts = torch.histc(rewards.float(), HISTOGRAM_BINS, low, high)

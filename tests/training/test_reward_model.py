@@ -14,11 +14,8 @@ from app.training.configs import RewardModelConfig
 from app.training.ppo import train_policy
 from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import Cancelled, TrainingError
-from app.training.reward_model import (
-    load_backbone,
-    score_tasks,
-    train_reward_model,
-)
+from app.training.reward_model import score_tasks, train_reward_model
+from app.training.reward_network import load_network
 from app.training.reward_scorer import load_scorer
 from app.training.schedules import scheduled_rate
 
@@ -27,7 +24,12 @@ from .test_ppo import SMALL
 from .tiny import byte_tokenizer, make_backbone, make_policy, make_prompts
 
 CONFIG = RewardModelConfig(
-    backbone="tiny", learning_rate=3e-3, tasks_per_batch=4, max_length=32, eval_fraction=0.25
+    backbone="tiny",
+    learning_rate=3e-3,
+    tasks_per_batch=4,
+    max_length=32,
+    eval_fraction=0.25,
+    precision="fp32",
 )
 
 
@@ -124,13 +126,13 @@ def test_rewards_average_0_on_the_training_completions_as_the_server_scores_them
 
 @pytest.mark.parametrize("kind", ["backbone_dir", "llama_dir"])
 def test_training_scores_equal_the_servers_whatever_the_batch(kind, request):
-    tokenizer, model = load_backbone(request.getfixturevalue(kind), 0)
+    network = load_network(request.getfixturevalue(kind), CONFIG)
     tasks = make_tasks(3)
     tasks[1] = replace(tasks[1], completions=["z", "zz", "a" * 20, "é"])
-    ours = score_tasks(model, tokenizer, tasks, 32)
+    ours = [scores[:, 0] for scores in score_tasks(network, tasks)]
     for task, rewards in zip(tasks, ours, strict=True):
         for k, text in enumerate(task.completions):
-            (alone,) = score(model, tokenizer, task.messages, [text], 32)
+            (alone,) = score(network.model, network.tokenizer, task.messages, [text], 32)
             assert rewards[k].item() == pytest.approx(alone.reward, abs=1e-5)
 
 
@@ -179,7 +181,7 @@ def test_several_labelers_rankings_are_all_learned_from(backbone_dir, tmp_path):
 def test_the_gradient_does_not_depend_on_the_grouping(backbone_dir, tmp_path, monkeypatch):
     losses = []
     for limit in (10_000, 1):
-        monkeypatch.setattr("app.training.reward_model.TRAIN_TOKENS", limit)
+        monkeypatch.setattr("app.training.reward_network.LARGEST_GROUP", limit)
         report = RecordingReport()
         train(CONFIG, backbone_dir, tmp_path / str(limit), report)
         losses.append(list(report.series["loss"].values()))
