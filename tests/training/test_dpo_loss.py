@@ -20,7 +20,7 @@ def test_one_pair_by_hand():
     # d = (−1, −3), beta 0.5: margin 0.5·2 = 1, −log σ(1) = log(1 + e⁻¹) = 0.313262.
     loss = dpo_loss(torch.tensor([-1.0, -3.0]), pair(), beta=0.5)
     assert loss.item() == pytest.approx(0.313262, abs=1e-6)
-    # A tenth of the preferences wrong: 0.9·0.313262 + 0.1·(−log σ(−1)) = 0.9·0.313262 + 0.1·1.313262
+    # A tenth of the preferences wrong: 0.9·0.313262 + 0.1·1.313262, the second −log σ(−1).
     smoothed = dpo_loss(torch.tensor([-1.0, -3.0]), pair(), beta=0.5, label_smoothing=0.1)
     assert smoothed.item() == pytest.approx(0.413262, abs=1e-6)
     # IPO: (2 − 1/(2·0.5))² = 1.
