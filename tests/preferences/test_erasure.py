@@ -42,6 +42,7 @@ from app.preferences.formats import (
     RankingSchema,
     export_pairs,
 )
+from app.preferences.frozen_tasks import iter_ranked_tasks
 from app.preferences.pair_counts import count_pairs
 from app.preferences.queries import iter_frozen_rankings
 from app.preferences.snapshot_diff import Reason, diff_snapshots
@@ -50,7 +51,6 @@ from app.preferences.snapshots import (
     count_revoked,
     create_snapshot,
     draft_snapshot,
-    iter_ranked_tasks,
     store_snapshot,
 )
 from app.preferences.splits import SplitBy, SplitPlan, Splits, cut, split_key
@@ -116,6 +116,7 @@ def test_what_no_snapshot_holds_is_deleted_and_the_task_wants_a_labeler_again(
             lease = lease_next_task(session, ada, project.id, lease_seconds=60)
             assert lease is not None
             submit_ranking(session, ada, lease.id, in_order(lease))
+        assert lease is not None
         ranks = dict(zip(lease.shown_order, (3, 2, 1), strict=True))
         submit_ranking(session, ada, lease.id, Submission(ranks=ranks))
         lease = lease_next_task(session, ada, project.id, lease_seconds=60)
