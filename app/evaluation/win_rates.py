@@ -8,7 +8,7 @@ what people may ask, and the votes on one prompt are alike: so prompts are the c
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import fsum, sqrt
 
 NORMAL_95 = 1.959964
 PRIOR_PROMPTS = 4
@@ -56,22 +56,21 @@ def measure_rate(votes: Sequence[Vote]) -> Rate:
     """
     if not votes:
         return NO_RATE
-    won: dict[str, float] = defaultdict(float)
-    count: dict[str, int] = defaultdict(int)
+    shares: dict[str, list[float]] = defaultdict(list)
     for vote in votes:
-        won[vote.prompt_id] += vote.share
-        count[vote.prompt_id] += 1
-    prompts, total = len(count), len(votes)
+        shares[vote.prompt_id].append(vote.share)
+    won = {prompt_id: fsum(given) for prompt_id, given in shares.items()}
+    prompts, total = len(shares), len(votes)
     mean_votes = total / prompts
     parts = [*won.values(), *[mean_votes] * (PRIOR_PROMPTS // 2), *[0.0] * (PRIOR_PROMPTS // 2)]
-    wholes = [*(float(one) for one in count.values()), *[mean_votes] * PRIOR_PROMPTS]
-    whole = sum(wholes)
-    center = sum(parts) / whole
-    squares = sum((part - center * of) ** 2 for part, of in zip(parts, wholes, strict=True))
+    wholes = [*(float(len(given)) for given in shares.values()), *[mean_votes] * PRIOR_PROMPTS]
+    whole = fsum(wholes)
+    center = fsum(parts) / whole
+    squares = fsum((part - center * of) ** 2 for part, of in zip(parts, wholes, strict=True))
     clusters = len(wholes)
     variance = clusters / (clusters - 1) * squares / whole**2
     reach = NORMAL_95 * sqrt(variance)
-    value = sum(won.values()) / total
+    value = fsum(won.values()) / total
     return Rate(
         value=value,
         low=max(0.0, min(center - reach, value)),

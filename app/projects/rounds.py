@@ -144,7 +144,7 @@ def create_round(
     if not _add_pending_tasks(session, round_, prompts):
         raise Invalid("This project has no prompts yet.", code="no_prompts")
     mark_calibration(session, round_)
-    _start_generation(session, user, round_)
+    start_generation(session, user, round_)
     record(session, user, "round.create", "round", round_.id, policies=round_.policies)
     return round_
 
@@ -190,7 +190,7 @@ def retry_round(session: Session, user: User | None, round_: Round) -> Job:
         raise Conflict("Every task has its completions already.", code="nothing_missing")
     round_.state = RoundState.GENERATING
     record(session, user, "round.retry", "round", round_.id)
-    return _start_generation(session, user, round_)
+    return start_generation(session, user, round_)
 
 
 def accept_round(session: Session, user: User | None, round_: Round) -> None:
@@ -362,14 +362,10 @@ def _add_pending_tasks(session: Session, round_: Round, prompt_ids: Sequence[str
     return added
 
 
-def _start_generation(session: Session, user: User | None, round_: Round) -> Job:
-    job = create_job(
-        session,
-        user,
-        kind="generation",
-        project_id=round_.project_id,
-        config={"round_id": round_.id},
-    )
+def start_generation(session: Session, user: User | None, round_: Round) -> Job:
+    """Queue the job that makes what the round lacks; it is the round's latest afterwards."""
+    config = {"round_id": round_.id}
+    job = create_job(session, user, kind="generation", project_id=round_.project_id, config=config)
     round_.job_id = job.id
     round_.completions_offset = 0
     session.flush()

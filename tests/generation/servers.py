@@ -21,6 +21,8 @@ class Server:
         self.models = models
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.scored: list[dict[str, Any]] = []
+        self.gives_rewards = True
         self.most_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
@@ -46,6 +48,14 @@ class Server:
             finally:
                 with self._lock:
                     self._now -= 1
+
+        @app.post("/v1/score")
+        def score(body: dict[str, Any]) -> Any:
+            """The longer text is worth more, unless the server knows no rewards."""
+            self.scored.append(body)
+            if not self.gives_rewards:
+                return JSONResponse({"detail": "no such model"}, status_code=404)
+            return {"rewards": [float(len(text)) for text in body["completions"]]}
 
         return app
 

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, Invalid
+from app.evaluation.rewards import find_round_judge, iter_unscored, store_rewards
 from app.generation.asking import (
     COMPLETIONS_FILE,
     FINISHED_FILE,
@@ -18,6 +19,7 @@ from app.generation.asking import (
     make_completions,
 )
 from app.generation.client import Sampling
+from app.generation.rewards import TO_SCORE_FILE, iter_rewards, score_completions
 from app.jobs.kind import JobKind, Report
 from app.jobs.run_directory import write_json
 from app.models import (
@@ -89,6 +91,11 @@ def export_inputs(
         for item in iter_missing(session, round_):
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
             wanted += len(item["positions"])
+    judge = find_round_judge(session, round_)
+    if judge is not None:
+        with (run_dir / TO_SCORE_FILE).open("w", encoding="utf-8") as file:
+            for task in iter_unscored(session, round_, judge):
+                file.write(json.dumps(task, ensure_ascii=False) + "\n")
     write_json(
         run_dir / INPUTS_FILE,
         {
@@ -99,6 +106,7 @@ def export_inputs(
             "seed": round_.sampling["seed"],
             "timeout_seconds": settings.generation_timeout_seconds,
             "completions": wanted,
+            "judge": judge and {"id": judge.id, **_endpoint(session, settings, judge.id)},
         },
     )
 
@@ -137,7 +145,9 @@ def iter_missing(session: Session, round_: Round) -> Iterator[dict[str, Any]]:
 
 def run(run_dir: Path, _config: GenerationConfig, report: Report) -> None:
     """Ask, and write down what comes. Keys of endpoints are read here and not from the folder."""
-    make_completions(run_dir, report, load_settings().endpoint_keys)
+    keys = load_settings().endpoint_keys
+    make_completions(run_dir, report, keys)
+    score_completions(run_dir, report, keys)
 
 
 def import_outputs(
@@ -160,6 +170,7 @@ def import_outputs(
                 break
     if finished is not None:
         settle_round(session, round_)
+        _store_rewards(session, run_dir)
     counts = round_counts(session, round_.id)
     return {
         "round_id": round_.id,
@@ -257,6 +268,13 @@ def _row(task_id: str, policy: str, completion: dict[str, Any]) -> dict[str, Any
         "finish_reason": reason[:20] if reason else None,
         "token_count": completion["token_count"],
     }
+
+
+def _store_rewards(session: Session, run_dir: Path) -> None:
+    """What the reward model gave the completions of an A/B round so far."""
+    judge = json.loads((run_dir / INPUTS_FILE).read_text("utf-8")).get("judge")
+    if judge is not None:
+        store_rewards(session, judge["id"], iter_rewards(run_dir))
 
 
 def _joined(before: str | None, problem: str) -> str:
