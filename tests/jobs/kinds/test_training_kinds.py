@@ -2,104 +2,31 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import Invalid
 from app.jobs.kinds import ppo, reward_model
 from app.jobs.kinds.policy_tuning import PROMPTS_FILE, family_name, split_prompts
-from app.jobs.schema import parse_config
 from app.jobs.service import create_job
-from app.labeling.rankings import store_ranking
 from app.models import (
-    Completion,
     Job,
     Model,
     ModelKind,
     ModelSource,
-    Project,
-    RankingSource,
     Snapshot,
 )
 from app.preferences.filters import PairFilters
 from app.preferences.snapshots import create_snapshot
-from app.projects.task_import import import_tasks
 from app.registry.service import find_folder
 from app.settings import Settings
-from tests.projects.rounds_factory import make_model, make_project, tasks_of
+from tests.jobs.kinds.running import rank_imported, run_job
+from tests.projects.rounds_factory import make_model, make_project
 from tests.training.tiny import make_backbone, make_policy
-
-
-class Quiet:
-    """A report that only counts."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-
-    def progress(self, fraction: float, stage: str, eta_seconds: float | None = None) -> None: ...
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.steps.append(step)
-
-    def samples(self, step: int, rows: Sequence[Mapping[str, object]]) -> None: ...
-
-    def log(self, message: str) -> None: ...
-
-    def check_cancelled(self) -> None: ...
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data")
-
-
-def rank_imported(session: Session, project: Project, prompts: int, simulated: bool) -> None:
-    """Tasks of three completions each, ranked best first by one labeler."""
-    tasks = [
-        {
-            "prompt": f"Prompt {number}",
-            "completions": [{"text": text} for text in ("good", "so so", "bad bad bad")],
-        }
-        for number in range(prompts)
-    ]
-    round_ = import_tasks(session, None, project, tasks).round
-    for task in tasks_of(session, round_.id):
-        completions = session.scalars(
-            select(Completion).where(Completion.task_id == task.id).order_by(Completion.position)
-        )
-        store_ranking(
-            session,
-            task=task,
-            labeler="lee",
-            ranks={completion.id: rank for rank, completion in enumerate(completions, start=1)},
-            source=RankingSource.SIMULATED if simulated else RankingSource.IMPORT,
-        )
-
-
-def run_job(
-    database: Database, data: Settings, kind: Any, project_id: str, config: dict[str, Any]
-) -> tuple[dict[str, Any], Job]:
-    """What a worker does with a job, in this process; import is called twice, as after a crash."""
-    with database.write() as session:
-        job = create_job(session, None, kind=kind.name, project_id=project_id, config=config)
-    run_dir = data.runs_dir / job.id
-    run_dir.mkdir(parents=True)
-    for _ in range(2):
-        with database.write() as session:
-            job = session.get_one(Job, job.id)
-            parsed = parse_config(kind.config_type, job.config)
-            kind.export_inputs(session, job, parsed, run_dir, data)
-    kind.run(run_dir, parse_config(kind.config_type, job.config), Quiet())
-    for _ in range(2):
-        with database.write() as session:
-            outputs = kind.import_outputs(session, session.get_one(Job, job.id), run_dir, data)
-    return outputs, job
 
 
 def test_rankings_become_a_reward_model_and_that_a_tuned_policy(
