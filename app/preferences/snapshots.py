@@ -11,27 +11,21 @@ from app.accounts.audit import record
 from app.db import Database
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
-    Completion,
     Model,
-    Prompt,
     Ranking,
-    RankingEntry,
     Snapshot,
     SnapshotRanking,
-    Task,
     User,
 )
-from app.preferences.filters import PairFilters, simulated_condition
+from app.preferences.filters import PairFilters
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
 from app.preferences.pair_stream import PairStream, Sides
 from app.preferences.queries import iter_rankings
 from app.preferences.splits import SplitBy, SplitPlan, Splits, cut
 from app.preferences.stored_rankings import StoredRanking
-from app.projects.messages import Message
 
 MAX_NAME_LENGTH = 200
 MAX_LICENCE_LENGTH = 100
-CHUNK_TASKS = 200
 CHUNK_RANKINGS = 500
 
 
@@ -269,120 +263,3 @@ def count_revoked_by_snapshot(session: Session, snapshot_ids: Sequence[str]) -> 
         .group_by(SnapshotRanking.snapshot_id)
     )
     return {row[0]: row[1] for row in session.execute(counted)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenRanking:
-    """One labeler's ranks of a task's completions, in their order; None is unranked."""
-
-    ranking_id: str
-    labeler: str
-    simulated: bool
-    ranks: list[int | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankedTask:
-    """One prompt with its completions and every frozen ranking of them: what training reads."""
-
-    task_id: str
-    prompt_id: str
-    messages: list[Message]
-    completions: list[str]
-    finished: list[bool]
-    """Whether each completion ended by itself; False for those known to have run out of tokens."""
-    rankings: list[FrozenRanking]
-    length_difference: tuple[int | None, int | None]
-    """Of the pairs only those whose chosen text is at least and at most so many characters
-    longer were frozen."""
-
-
-def iter_ranked_tasks(session: Session, snapshot: Snapshot) -> Iterator[RankedTask]:
-    """The snapshot's tasks with their rankings, in order of task, a few hundred at a time."""
-    filters = PairFilters.from_json(snapshot.filters)
-    length_difference = (filters.min_length_difference, filters.max_length_difference)
-    tasks = (
-        select(Task.id, Task.prompt_id, Prompt.messages)
-        .join(Prompt, Prompt.id == Task.prompt_id)
-        .where(
-            Task.id.in_(
-                select(Ranking.task_id)
-                .join(SnapshotRanking, SnapshotRanking.ranking_id == Ranking.id)
-                .where(SnapshotRanking.snapshot_id == snapshot.id, Ranking.erased_at.is_(None))
-            )
-        )
-        .order_by(Task.id)
-        .limit(CHUNK_TASKS)
-    )
-    last = ""
-    while rows := session.execute(tasks.where(Task.id > last)).all():
-        task_ids = [row.id for row in rows]
-        positions, texts, finished = _completions(session, task_ids)
-        rankings = _frozen_rankings(session, snapshot.id, positions, texts)
-        for row in rows:
-            yield RankedTask(
-                task_id=row.id,
-                prompt_id=row.prompt_id,
-                messages=row.messages,
-                completions=texts[row.id],
-                finished=finished[row.id],
-                rankings=rankings[row.id],
-                length_difference=length_difference,
-            )
-        last = task_ids[-1]
-
-
-def _completions(
-    session: Session, task_ids: Sequence[str]
-) -> tuple[dict[str, int], dict[str, list[str]], dict[str, list[bool]]]:
-    """The place of each completion in its task; of each task its texts, and which of them ended."""
-    positions: dict[str, int] = {}
-    texts: dict[str, list[str]] = {task_id: [] for task_id in task_ids}
-    finished: dict[str, list[bool]] = {task_id: [] for task_id in task_ids}
-    for row in session.execute(
-        select(Completion.id, Completion.task_id, Completion.text, Completion.finish_reason)
-        .where(Completion.task_id.in_(task_ids))
-        .order_by(Completion.task_id, Completion.position)
-    ):
-        positions[row.id] = len(texts[row.task_id])
-        texts[row.task_id].append(row.text)
-        finished[row.task_id].append(row.finish_reason != "length")
-    return positions, texts, finished
-
-
-def _frozen_rankings(
-    session: Session,
-    snapshot_id: str,
-    positions: dict[str, int],
-    texts: dict[str, list[str]],
-) -> dict[str, list[FrozenRanking]]:
-    rankings: dict[str, list[FrozenRanking]] = {task_id: [] for task_id in texts}
-    by_id: dict[str, FrozenRanking] = {}
-    entries = (
-        select(
-            Ranking.id,
-            Ranking.task_id,
-            Ranking.labeler,
-            simulated_condition().label("simulated"),
-            RankingEntry.completion_id,
-            RankingEntry.rank,
-        )
-        .join(SnapshotRanking, SnapshotRanking.ranking_id == Ranking.id)
-        .join(RankingEntry, RankingEntry.ranking_id == Ranking.id)
-        .outerjoin(User, User.id == Ranking.user_id)
-        .where(SnapshotRanking.snapshot_id == snapshot_id, Ranking.task_id.in_(texts))
-        .order_by(Ranking.id)
-    )
-    for row in session.execute(entries):
-        ranking = by_id.get(row.id)
-        if ranking is None:
-            ranking = FrozenRanking(
-                ranking_id=row.id,
-                labeler=row.labeler,
-                simulated=bool(row.simulated),
-                ranks=[None] * len(texts[row.task_id]),
-            )
-            by_id[row.id] = ranking
-            rankings[row.task_id].append(ranking)
-        ranking.ranks[positions[row.completion_id]] = row.rank
-    return rankings

@@ -141,7 +141,8 @@ def hold_out_labelers(
         if counts[names[place]] <= room:
             room -= counts[names[place]]
             drawn.add(names[place])
-    kept, left_out = [], []
+    kept: list[RankedTask] = []
+    left_out: list[RankedTask] = []
     for task in tasks:
         theirs = [place for place, name in enumerate(task.labelers or ()) if name in drawn]
         others = [place for place in range(len(task.rankings)) if place not in theirs]

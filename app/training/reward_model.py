@@ -235,7 +235,7 @@ def accumulate_gradients(
     right: list[Tensor] = []
     for group in _task_groups(encoded, network.group_tokens):
         pairs = [pair for index in group for pair in encoded[index]]
-        scores = network.train_rewards(pairs).split([len(encoded[index]) for index in group])
+        scores = torch.split(network.train_rewards(pairs), [len(encoded[index]) for index in group])
         losses = []
         for index, task_scores in zip(group, scores, strict=True):
             task = tasks[index]

@@ -76,7 +76,8 @@ class RewardNetwork:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(iter(self.model.parameters())).device
+        device: torch.device = next(iter(self.model.parameters())).device
+        return device
 
     @property
     def group_tokens(self) -> int:
@@ -86,7 +87,7 @@ class RewardNetwork:
         if self.device.type == "cuda":
             room = torch.cuda.mem_get_info(self.device)[0] // 2
         a_token = ACTIVATION_BYTES_PER_UNIT * config.hidden_size * config.num_hidden_layers
-        return max(self.max_length, min(LARGEST_GROUP, room // a_token))
+        return max(self.max_length, min(LARGEST_GROUP, int(room // a_token)))
 
     def encode(self, task: RankedTask) -> list[EncodedPair]:
         """Token ids of every completion with its prompt."""
@@ -305,8 +306,8 @@ def _keep_exact(head: nn.Linear) -> None:
     """Compute the head in float32 under autocast: bfloat16 knows 1 and 1.008, and a loss is about
     the differences of rewards."""
 
-    def forward(states: Tensor) -> Tensor:
-        with torch.autocast(states.device.type, enabled=False):
-            return functional.linear(states.float(), head.weight, head.bias)
+    def forward(input: Tensor) -> Tensor:  # noqa: A001
+        with torch.autocast(input.device.type, enabled=False):
+            return functional.linear(input.float(), head.weight, head.bias)
 
     head.forward = forward  # type: ignore[method-assign]

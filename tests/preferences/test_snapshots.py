@@ -9,12 +9,12 @@ from app.errors import Invalid
 from app.models import Model, Ranking, Snapshot, utc_now
 from app.preferences.filters import PairFilters
 from app.preferences.formats import PairFormat, PairSchema, export_pairs
+from app.preferences.frozen_tasks import iter_ranked_tasks
 from app.preferences.queries import iter_frozen_pairs, iter_pairs
 from app.preferences.snapshot_files import keep_pairs
 from app.preferences.snapshots import (
     count_revoked,
     create_snapshot,
-    iter_ranked_tasks,
     list_snapshot_models,
     list_snapshots,
 )

@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.models import Job, Snapshot, User
 from app.preferences.filters import PairFilters
+from app.preferences.frozen_tasks import RankedTask as FrozenTask
+from app.preferences.frozen_tasks import iter_labeled_tasks, iter_ranked_tasks
 from app.preferences.pair_counts import count_pairs
-from app.preferences.snapshots import create_snapshot, iter_ranked_tasks
+from app.preferences.snapshots import create_snapshot
 
 if TYPE_CHECKING:
     from app.training.ranked_task import RankedTask
@@ -61,23 +63,50 @@ def settle_snapshot(session: Session, job: Job, snapshot_id: str | None, use: st
 
 
 def write_tasks(session: Session, snapshot: Snapshot, run_dir: Path) -> None:
-    """Write the snapshot's ranked tasks for `read_tasks`, one a line."""
+    """Write the snapshot's ranked tasks for `read_tasks`, one a line.
+
+    Labelers go by the id of the first of their rankings, not by name: what a run makes of the file
+    is kept, and nobody would find a name there when it has to be erased.
+    """
+    labelers: dict[str, str] = {}
     with (run_dir / TASKS_FILE).open("w", encoding="utf-8") as file:
         for task in iter_ranked_tasks(session, snapshot):
-            line = {
-                "prompt_id": task.prompt_id,
-                "messages": task.messages,
-                "completions": task.completions,
-                "finished": task.finished,
-                "rankings": [ranking.ranks for ranking in task.rankings],
+            rankings = task.rankings
+            line = _describe(task) | {
+                "rankings": [ranking.ranks for ranking in rankings],
+                "ratings": [ranking.ratings for ranking in rankings],
+                "ranking_ids": [ranking.ranking_id for ranking in rankings],
+                "labelers": [
+                    labelers.setdefault(ranking.labeler, ranking.ranking_id) for ranking in rankings
+                ],
                 "length_difference": task.length_difference,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def read_tasks(run_dir: Path) -> "list[RankedTask]":
-    """The tasks that `write_tasks` wrote."""
+def write_unranked_tasks(session: Session, project_id: str, path: Path) -> None:
+    """Write the tasks that people can rank or have ranked, without rankings, for `read_tasks`."""
+    with path.open("w", encoding="utf-8") as file:
+        for task in iter_labeled_tasks(session, project_id):
+            line = _describe(task) | {"rankings": []}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _describe(task: FrozenTask) -> dict[str, Any]:
+    return {
+        "task_id": task.task_id,
+        "prompt_id": task.prompt_id,
+        "round_id": task.round_id,
+        "messages": task.messages,
+        "completions": task.completions,
+        "completion_ids": task.completion_ids,
+        "finished": task.finished,
+    }
+
+
+def read_tasks(run_dir: Path, name: str = TASKS_FILE) -> "list[RankedTask]":
+    """The tasks that `write_tasks` or `write_unranked_tasks` wrote."""
     from app.training.ranked_task import RankedTask
 
-    with (run_dir / TASKS_FILE).open(encoding="utf-8") as file:
+    with (run_dir / name).open(encoding="utf-8") as file:
         return [RankedTask(**json.loads(line)) for line in file]

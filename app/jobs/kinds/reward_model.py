@@ -1,10 +1,12 @@
 """The reward-model job: trains a reward model on a snapshot's ranked completions."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import bindparam, update
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid
@@ -15,9 +17,10 @@ from app.jobs.kinds.ranked_inputs import (
     read_tasks,
     settle_snapshot,
     write_tasks,
+    write_unranked_tasks,
 )
 from app.jobs.run_directory import write_json
-from app.models import Job, ModelKind, Project, Snapshot
+from app.models import Job, ModelKind, Project, Snapshot, Task
 from app.registry.adoption import MODEL_DIR, adopt_model, note_weights, noted_weights
 from app.registry.lineage import learned_from_simulated
 from app.registry.service import (
@@ -33,6 +36,8 @@ from app.settings import Settings
 from app.training.configs import RewardModelConfig
 
 INPUTS_FILE = "inputs.json"
+UNRANKED_FILE = "unranked_tasks.jsonl"
+"""Of an ensemble: the tasks of the project, for it to say where it is unsure."""
 RESULT_FILE = "result.json"
 HELD_OUT_FILE = "held_out_prompts.json"
 """In the model's folder: ids of the prompts that it was not trained on."""
@@ -55,6 +60,8 @@ def export_inputs(
     """Write the ranked tasks of the snapshot, or of one that is frozen now and noted in the job."""
     snapshot = settle_snapshot(session, job, config.snapshot_id, "reward model")
     write_tasks(session, snapshot, run_dir)
+    if config.heads > 1:
+        write_unranked_tasks(session, snapshot.project_id, run_dir / UNRANKED_FILE)
     backbone = model_files(settings, get_model(session, config.backbone))
     write_json(run_dir / INPUTS_FILE, {"backbone": asdict(backbone)})
 
@@ -68,17 +75,25 @@ def run(run_dir: Path, config: RewardModelConfig, report: Report) -> None:
     tasks = read_tasks(run_dir)
     report.progress(0.0, "Fetching the backbone")
     backbone = resolve_files(ModelFiles(**inputs["backbone"]))
-    result = train_reward_model(config, backbone, tasks, run_dir, report)
+    to_score = read_tasks(run_dir, UNRANKED_FILE) if config.heads > 1 else []
+    result = train_reward_model(config, backbone, tasks, run_dir, report, to_score)
     _, held_out = split_tasks(tasks, config.eval_fraction, config.seed)
     prompts = sorted({task.prompt_id for task in held_out})
     write_json(result.model_dir / HELD_OUT_FILE, prompts)
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.backbone: backbone})
-    write_json(run_dir / RESULT_FILE, {"metrics": result.metrics})
+    write_json(
+        run_dir / RESULT_FILE, {"metrics": result.metrics, "uncertainty": result.uncertainty}
+    )
 
 
 def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings) -> dict[str, Any]:
-    """Take the model into the registry, with its backbone, snapshot and job as lineage."""
-    metrics = json.loads((run_dir / RESULT_FILE).read_text("utf-8"))["metrics"]
+    """Take the model into the registry, with its backbone, snapshot and job as lineage.
+
+    What an ensemble says of its uncertainty is noted on the project's tasks.
+    """
+    result = json.loads((run_dir / RESULT_FILE).read_text("utf-8"))
+    metrics = result["metrics"]
+    _note_uncertainty(session, result.get("uncertainty", {}))
     backbone = get_model(session, job.config["backbone"])
     snapshot = session.get_one(Snapshot, job.config["snapshot_id"])
     if (folder := find_folder(settings, backbone)) is not None:
@@ -97,6 +112,21 @@ def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings
         metrics=metrics,
     )
     return {"model_id": model.id, "metrics": metrics, "snapshot_id": snapshot.id}
+
+
+def _note_uncertainty(session: Session, uncertainty: Mapping[str, float]) -> None:
+    if uncertainty:
+        session.connection().execute(
+            update(Task)
+            .where(Task.id == bindparam("task_id"))
+            .values(uncertainty=bindparam("spread")),
+            # In one order, so that two jobs cannot wait for each other; a task that is gone since
+            # is no row.
+            [
+                {"task_id": task_id, "spread": spread}
+                for task_id, spread in sorted(uncertainty.items())
+            ],
+        )
 
 
 def held_out_prompts(folder: Path) -> list[str]:
