@@ -6,6 +6,7 @@ from app.accounts.throttle import SignInThrottle
 from app.api import agreement as api_agreement
 from app.api import assignments as api_assignments
 from app.api import deletion as api_deletion
+from app.api import evaluation as api_evaluation
 from app.api import gold as api_gold
 from app.api import guidelines as api_guidelines
 from app.api import jobs as api_jobs
@@ -74,6 +75,7 @@ API_ROUTERS = [
     api_models.router,
     api_lineage.router,
     api_deletion.router,
+    api_evaluation.router,
 ]
 WEB_ROUTERS = [
     health.router,

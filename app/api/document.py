@@ -42,6 +42,7 @@ TAGS = {
     "lineage": "What came of a ranking, what a model was made from, and taking data away.",
     "agreement": "How far labelers agree, and what they come to together.",
     "labelers": "How each labeler works in a project.",
+    "evaluation": "What people say of a new policy, blind, and promoting it.",
     "jobs": "Background work: generation, training, evaluation.",
     "models": "The registry of policies, reward models and encoders, and trying them out.",
 }

@@ -103,6 +103,13 @@ class RoundOut(BaseModel):
     prompt_limit: int | None = Field(
         description="How many prompts it was to take at most; null: all.", examples=[20]
     )
+    candidate_id: str | None = Field(
+        description="Of an A/B round the policy on trial, else null.", examples=[None]
+    )
+    baseline_id: str | None = Field(
+        description="Of an A/B round the policy that the candidate must beat, else null.",
+        examples=[None],
+    )
     job_id: str | None = Field(description="Its latest generation job.")
     created_at: datetime = Field(description="When it was started, RFC 3339 in UTC.")
     closed_at: datetime | None = Field(description="When it was closed, or null.")
@@ -276,6 +283,8 @@ def describe(session: Session, round_: Round) -> RoundOut:
         calibration_share=round_.calibration_share,
         priority=round_.priority,
         prompt_limit=round_.prompt_limit,
+        candidate_id=round_.candidate_id,
+        baseline_id=round_.baseline_id,
         job_id=round_.job_id,
         created_at=round_.created_at,
         closed_at=round_.closed_at,

@@ -31,6 +31,9 @@ REFUSED = {
     # What an example asks for that a fresh installation on this machine cannot do.
     "DELETE /prompts/{prompt_id}": 409,  # its completions are being made
     "DELETE /rounds/{round_id}": 409,  # it is open
+    "GET /rounds/{round_id}/evaluation": 409,  # nobody says who wrote its completions
+    "POST /jobs/{job_id}/evaluation": 409,  # it tuned no policy
+    "POST /rounds/{round_id}/evaluation/rewards": 409,
     "POST /jobs/{job_id}/resume": 409,  # it waits, it did not fail
     "POST /models": 422,  # the folder is not on this machine
     "POST /models/{model_id}/score": 422,  # the model is a policy
