@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from app.projects.loop import LoopState, NextStep
+from app.projects.loop import LoopState
+from app.projects.next_step import NextStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ def next_action(state: LoopState, base: str) -> Link:
             return Link(label="Tune the policy", url=ppo_url(state, base))
         case NextStep.WATCH_PPO:
             return _watch(state, "ppo", "Watch it learn")
+        case NextStep.WATCH_DPO:
+            return _watch(state, "dpo", "Watch it learn")
         case NextStep.COMPARE_POLICY:
             return Link(label="Ask people", url=compare_url(state, base))
         case NextStep.DECIDE_POLICY:
@@ -111,13 +114,20 @@ def build_headline(state: LoopState) -> Headline:
         case NextStep.TUNE_POLICY:
             return Headline(
                 title="Tune the policy",
-                sentence="PPO moves the policy towards what the reward model likes.",
+                sentence="PPO moves the policy towards what the reward model likes; DPO learns "
+                "from the rankings themselves.",
             )
         case NextStep.WATCH_PPO:
             return Headline(
                 title="The policy is being tuned",
                 label="Now",
                 sentence="Watch the reward rise while the KL stays small.",
+            )
+        case NextStep.WATCH_DPO:
+            return Headline(
+                title="The policy is being tuned",
+                label="Now",
+                sentence="Watch the accuracy on held-out rankings rise.",
             )
         case NextStep.COMPARE_POLICY:
             return Headline(
@@ -150,6 +160,11 @@ def ppo_url(state: LoopState, base: str) -> str:
     if state.reward_model is not None:
         query["reward_model"] = state.reward_model.id
     return f"{base}/jobs/new?{urlencode(query)}"
+
+
+def dpo_url(base: str) -> str:
+    """The form of a DPO job."""
+    return f"{base}/jobs/new?kind=dpo"
 
 
 def compare_url(state: LoopState, base: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.projects.loop import JobProgress
+from app.projects.next_step import JobProgress
 from app.web.next_steps import Link
 
 

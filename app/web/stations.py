@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from app.models import JobState, Role, User
-from app.projects.loop import JobProgress, LoopState, NextStep
-from app.web.next_steps import Link, next_action, ppo_url
+from app.projects.loop import LoopState
+from app.projects.next_step import JobProgress, NextStep
+from app.web.next_steps import Link, dpo_url, next_action, ppo_url
 from app.web.station import Bar, Note, Station
 from app.web.verdict_station import build_verdict_station
 
@@ -16,8 +17,9 @@ NEXT_STATION = {
     NextStep.RANK: "rankings",
     NextStep.TRAIN_REWARD_MODEL: "reward-model",
     NextStep.WATCH_REWARD_MODEL: "reward-model",
-    NextStep.TUNE_POLICY: "ppo",
-    NextStep.WATCH_PPO: "ppo",
+    NextStep.TUNE_POLICY: "tuning",
+    NextStep.WATCH_PPO: "tuning",
+    NextStep.WATCH_DPO: "tuning",
     NextStep.COMPARE_POLICY: "next-round",
     NextStep.DECIDE_POLICY: "next-round",
 }
@@ -32,7 +34,7 @@ def build_stations(state: LoopState, project_id: str, user: User) -> list[Statio
         _rankings(state, user),
         _pairs(state, base),
         _reward_model(state, base, user),
-        _ppo(state, base, user),
+        _tuning(state, base, user),
         _policy(state),
         build_verdict_station(state),
     ]
@@ -129,7 +131,7 @@ def _completions(state: LoopState, base: str) -> Station:
         links.append(Link(label="New round", url=f"{base}/rounds/new"))
     return replace(
         station,
-        tone=_tone(state, "generation", done=state.completions > 0),
+        tone=_tone(state.jobs.get("generation"), done=state.completions > 0),
         value=state.completions,
         unit="completion" if state.completions == 1 else "completions",
         notes=tuple(notes),
@@ -211,8 +213,7 @@ def _pairs(state: LoopState, base: str) -> Station:
     )
 
 
-def _tone(state: LoopState, kind: str, *, done: bool) -> str:
-    job = state.jobs.get(kind)
+def _tone(job: JobProgress | None, *, done: bool) -> str:
     if job is not None and job.active:
         return "working"
     if job is not None and job.state == JobState.FAILED:
@@ -252,7 +253,7 @@ def _reward_model(state: LoopState, base: str, user: User) -> Station:
         links = (Link(label=label, url=f"{base}/jobs/new?kind=reward_model"),)
     return replace(
         station,
-        tone=_tone(state, "reward_model", done=model is not None),
+        tone=_tone(state.jobs.get("reward_model"), done=model is not None),
         value=value,
         unit=unit,
         notes=tuple(notes),
@@ -261,31 +262,36 @@ def _reward_model(state: LoopState, base: str, user: User) -> Station:
     )
 
 
-def _ppo(state: LoopState, base: str, user: User) -> Station:
+def _tuning(state: LoopState, base: str, user: User) -> Station:
     station = Station(
-        key="ppo",
-        title="PPO",
+        key="tuning",
+        title="Tuning",
         icon="trending-up",
-        meaning="Tunes the policy towards more reward, held near where it began by a KL penalty.",
+        meaning="PPO moves the policy towards more reward; DPO learns from the rankings "
+        "themselves. Both hold it near where it began.",
     )
-    job = state.jobs.get("ppo")
+    job = state.tuning_job
+    by_rankings: tuple[Link, ...] = ()
+    if user.role == Role.ADMIN and state.pairs and not (job and job.active):
+        by_rankings = (Link(label="Tune with DPO", url=dpo_url(base)),)
     if job is None:
-        waits = "Waits for a reward model."
+        waits = "Waits for a reward model, or for DPO for nothing but rankings."
         if state.reward_model is not None:
             waits = f"{state.reward_model.name} is ready to guide it."
-        return replace(station, value="Not started", notes=(Note(text=waits),))
+        return replace(station, value="Not started", notes=(Note(text=waits),), links=by_rankings)
     links = []
     if not job.active:
         links.append(Link(label="See the job", url=f"/jobs/{job.id}"))
-        if user.role == Role.ADMIN and state.next_step != NextStep.TUNE_POLICY:
-            links.append(Link(label="Tune again", url=ppo_url(state, base)))
+        again = user.role == Role.ADMIN and state.reward_model is not None
+        if again and state.next_step != NextStep.TUNE_POLICY:
+            links.append(Link(label="Tune with PPO", url=ppo_url(state, base)))
     return replace(
         station,
-        tone=_tone(state, "ppo", done=job.state == JobState.SUCCEEDED),
+        tone=_tone(job, done=job.state == JobState.SUCCEEDED),
         value="Tuning" if job.state == JobState.RUNNING else job.state.capitalize(),
         notes=_job_notes(job),
         job=job if job.active else None,
-        links=tuple(links),
+        links=(*links, *by_rankings),
     )
 
 
@@ -298,16 +304,15 @@ def _policy(state: LoopState) -> Station:
     )
     policy = state.policy
     if policy is None:
-        return replace(station, value="None yet", notes=(Note(text="PPO makes it."),))
+        return replace(station, value="None yet", notes=(Note(text="PPO or DPO makes it."),))
     before, after = policy.metrics.get("before", {}), policy.metrics.get("after", {})
     notes = [Note(text=policy.name, url=f"/models/{policy.id}")]
     value, unit = "Ready", ""
-    if "reward_mean" in before and "reward_mean" in after:
-        value = f"{after['reward_mean'] - before['reward_mean']:+.2f}".replace("-", "−")
+    old, new = before.get("reward_mean"), after.get("reward_mean")
+    if old is not None and new is not None:
+        value = f"{new - old:+.2f}".replace("-", "−")
         unit = "reward on held-out prompts"
-        notes.append(
-            Note(text=f"from {_signed(before['reward_mean'])} to {_signed(after['reward_mean'])}")
-        )
+        notes.append(Note(text=f"from {_signed(old)} to {_signed(new)}"))
     if (kl := after.get("kl")) is not None:
         notes.append(Note(text=f"KL to the old policy {kl:.1f} nats"))
     if policy.simulated_labels:

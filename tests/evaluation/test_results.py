@@ -15,7 +15,8 @@ from app.preferences.filters import AbRounds, PairFilters
 from app.preferences.pair_counts import count_pairs
 from app.preferences.snapshots import create_snapshot
 from app.projects.comparison import find_newest_comparison
-from app.projects.loop import NextStep, get_loop_state
+from app.projects.loop import get_loop_state
+from app.projects.next_step import NextStep
 from app.projects.pair_counts import count_loop_pairs
 from app.projects.rounds import create_round
 from tests.evaluation.contests import (

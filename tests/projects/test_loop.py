@@ -6,7 +6,8 @@ from sqlalchemy import event
 from app.db import Database
 from app.models import Assignment, Completion, User, Worker, utc_now
 from app.preferences.pair_counts import count_pairs
-from app.projects.loop import NextStep, get_loop_state
+from app.projects.loop import LoopState, get_loop_state
+from app.projects.next_step import NextStep
 from app.projects.summaries import summarize_projects
 from tests.projects.loop_states import (
     add_job,
@@ -82,6 +83,33 @@ def test_the_loop_goes_round_step_by_step(database: Database) -> None:
         for task in again:
             add_ranking(session, task, [3, 4, 1, 2])
         assert step() == NextStep.TRAIN_REWARD_MODEL
+
+
+def test_dpo_needs_no_reward_model_to_go_on(database: Database) -> None:
+    with database.write() as session:
+        project = add_project(session)
+        add_model(session, "v0")
+        prompts = add_prompts(session, project, 3)
+        for task in add_round(session, project, prompts, ["v0"]):
+            add_ranking(session, task, [2, 1])
+        old = add_model(session, "old", kind="policy", project_id=project.id, parent_id="v0")
+        old.created_at = utc_now() - timedelta(days=1)
+
+        def state() -> LoopState:
+            return get_loop_state(session, project.id)
+
+        assert state().next_step == NextStep.TRAIN_REWARD_MODEL
+        tuning = add_job(session, project, "dpo", "running")
+        assert state().next_step == NextStep.WATCH_DPO
+        assert state().tuning_job is not None
+        assert state().tuning_job.id == tuning.id
+        tuning.state = "succeeded"
+        add_model(session, "v1", kind="policy", project_id=project.id, parent_id="v0")
+        assert state().next_step == NextStep.COMPARE_POLICY
+
+        # A reward model that came after it asks for a policy of its own.
+        add_model(session, "rm1", kind="reward_model", project_id=project.id)
+        assert state().next_step == NextStep.TUNE_POLICY
 
 
 def test_finished_prompts_are_ranked_while_others_are_still_written(database: Database) -> None:

@@ -211,6 +211,28 @@ def test_a_failed_job_shows_its_reason_and_leads_to_it(
     assert f'href="/jobs/{job.id}"' in page
 
 
+def test_a_policy_without_a_reward_and_the_way_to_dpo(
+    app: FastAPI, admin_client: TestClient, project: Project
+) -> None:
+    with app.state.database.write() as session:
+        add_model(session, "v0")
+        (task,) = add_round(session, project, add_prompts(session, project, 1), ["v0"])
+        add_ranking(session, task, [1, 2])
+        measured = {"reward_mean": None, "kl": 3.25}
+        add_model(
+            session,
+            "v1",
+            kind="policy",
+            project_id=project.id,
+            parent_id="v0",
+            metrics={"before": measured, "after": measured},
+        )
+    page = admin_client.get(f"/projects/{project.id}").text
+    assert f'href="/projects/{project.id}/jobs/new?kind=dpo"' in page
+    assert "KL to the old policy 3.2 nats" in text_of(page)
+    assert "Ready" in text_of(page)
+
+
 def test_polling_is_quick_beside_a_job_gentle_while_people_rank_and_stops(
     app: FastAPI, admin_client: TestClient, project: Project
 ) -> None:
