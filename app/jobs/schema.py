@@ -26,9 +26,11 @@ WORDS = {
     "eos": "EOS",
     "eval": "held-out",
     "gae": "GAE",
+    "gold": "gold-rule",
     "kl": "KL",
     "logprobs": "log-probabilities",
     "lora": "LoRA",
+    "normalized": "normalised",
     "ppo": "PPO",
     "std": "spread",
 }

@@ -20,8 +20,8 @@ FIGURES = (
     "kl",
     "length_mean",
     "eos_fraction",
-    "distinct_1",
-    "distinct_2",
+    "distinct_words",
+    "distinct_bigrams",
     "repetition",
 )
 GOLD_FIGURES = ("gold_mean", "gold_ci95")
@@ -63,8 +63,9 @@ def evaluate_policy(
 
     Returns:
         `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`, `kl` and `length_mean`
-        per completion, `eos_fraction`, `distinct_1`, `distinct_2`, `repetition`, `prompts` and
-        `samples`; with a gold rule `gold_mean` and `gold_ci95`. What cannot be had is None.
+        per completion, `eos_fraction`, `distinct_words`, `distinct_bigrams`, `repetition`,
+        `prompts` and `samples`; with a gold rule `gold_mean` and `gold_ci95`. What cannot be had
+        is None.
     """
     judge: Scorer = _no_scores if score is None else score
     rollouts = []
@@ -106,8 +107,8 @@ def evaluate_policy(
         "kl": torch.cat([rollout.kl for rollout in rollouts]).mean().item(),
         "length_mean": torch.cat([rollout.lengths for rollout in rollouts]).mean().item(),
         "eos_fraction": torch.cat([r.finished for r in rollouts]).float().mean().item(),
-        "distinct_1": distinct_n(texts, 1),
-        "distinct_2": distinct_n(texts, 2),
+        "distinct_words": distinct_n(texts, 1),
+        "distinct_bigrams": distinct_n(texts, 2),
         "repetition": repetition(texts),
         "samples": rows,
     }

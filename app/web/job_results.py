@@ -53,12 +53,14 @@ class Result:
     comparison: list[Figure]
     """Figures before and after, on the same held-out prompts."""
     prompts: int | None
+    wins: list[Figure]
+    """How often the new completion of a prompt beats the old one."""
     figures: list[Figure]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.model or self.comparison or self.figures)
+        return not (self.model or self.comparison or self.wins or self.figures)
 
 
 def describe_config(session: Session, kind: JobKind | None, job: Job) -> list[Setting]:
@@ -94,7 +96,7 @@ def describe_result(session: Session, job: Job) -> Result:
     outputs = dict(job.outputs)
     model_id, snapshot_id = outputs.pop("model_id", None), outputs.pop("snapshot_id", None)
     before, after = outputs.pop("before", None), outputs.pop("after", None)
-    metrics = outputs.pop("metrics", None)
+    metrics, wins = outputs.pop("metrics", None), outputs.pop("comparison", None)
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {name: value for name, value in outputs.items() if _is_plain(value)}
     return Result(
@@ -102,6 +104,7 @@ def describe_result(session: Session, job: Job) -> Result:
         snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
         comparison=list_figures(after, before) if compared else [],
         prompts=after.get("prompts") if compared else None,
+        wins=list_figures(wins or {}),
         figures=[*list_figures(metrics or {}), *list_figures(plain)],
     )
 
@@ -109,7 +112,7 @@ def describe_result(session: Session, job: Job) -> Result:
 def list_figures(
     values: Mapping[str, Any], before: Mapping[str, Any] | None = None
 ) -> list[Figure]:
-    """Every plain figure with its interval beside it."""
+    """Every plain figure with its interval beside it; of two columns those that are not empty."""
     before = before or {}
     return [
         Figure(
@@ -120,8 +123,13 @@ def list_figures(
             before_interval=_find_interval(before, name),
         )
         for name, value in values.items()
-        if _is_plain(value) and not (before and name == "prompts")
+        if _is_plain(value) and not (before and _is_no_row(name, value, before.get(name)))
     ]
+
+
+def _is_no_row(name: str, value: Any, before: Any) -> bool:
+    """What a table of before and after leaves out: its size, and what nobody could measure."""
+    return name == "prompts" or (value is None and before is None)
 
 
 def _is_plain(value: Any) -> bool:

@@ -135,12 +135,15 @@ def _reward_model_stage(lineage: RankingLineage, project: Project) -> Stage:
 
 def _policy_stage(lineage: RankingLineage, project: Project) -> Stage:
     judges = lineage.reward_models
+    href = _job_href(project, "dpo", "snapshot_id", _last_snapshot(lineage))
+    if judges:
+        href = _job_href(project, "ppo", "reward_model", judges[-1].id)
     return Stage(
         title="Policies",
         icon="message-2",
         nodes=_model_nodes(lineage, lineage.policies),
-        missing="No policy was tuned against them yet.",
-        href=_job_href(project, "ppo", "reward_model", judges[-1].id if judges else ""),
+        missing="No policy was tuned on them yet.",
+        href=href,
         action="Tune a policy",
     )
 

@@ -13,7 +13,7 @@ from app.jobs.schema import (
     read_form,
     show_value,
 )
-from app.training.configs import PPOConfig, RewardModelConfig
+from app.training.configs import DPOConfig, PPOConfig, RewardModelConfig
 from tests.jobs.counting_kind import CountingConfig
 
 PPO = {"policy": "p", "reward_model": "r"}
@@ -61,6 +61,16 @@ def test_the_json_schema_accepts_what_the_parser_gives() -> None:
         validator.validate(config_dict(parse_config(config_type, raw)))
         assert not validator.is_valid({**raw, "unknown": 1})
         assert not validator.is_valid({})
+
+
+def test_a_text_with_choices_is_one_of_them() -> None:
+    schema = json_schema(DPOConfig)["properties"]["loss"]
+    assert schema["enum"] == ["sigmoid", "ipo"]
+    assert parse_config(DPOConfig, {"policy": "p", "loss": "ipo"}).loss == "ipo"
+    for refused in ("hinge", "", None, 1):
+        with pytest.raises(Invalid) as caught:
+            parse_config(DPOConfig, {"policy": "p", "loss": refused})
+        assert caught.value.fields == {"loss": "Give one of sigmoid, ipo."}
 
 
 def test_an_empty_input_is_null_where_that_is_allowed_and_the_default_elsewhere() -> None:

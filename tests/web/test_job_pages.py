@@ -225,6 +225,47 @@ def test_a_result_has_its_figures_before_and_after_with_intervals(
     assert "Reward mean -0.5 -0.75 to -0.25 0.25 0.125 to 0.5 +0.75" in text
 
 
+def test_a_result_without_a_judge_has_no_empty_rows_and_one_with_it_has_win_rates(
+    app: FastAPI, admin_client: TestClient, ppo_job: str
+) -> None:
+    measured = {"reward_mean": None, "reward_ci95": None, "kl": 4.5, "prompts": 16}
+    won = {"win_rate": 0.75, "win_rate_ci95": [0.5, 0.875], "gold_win_rate": 0.625}
+
+    def page_with(outputs: dict[str, object]) -> str:
+        with app.state.database.write() as session:
+            lock_job(session, ppo_job).outputs = outputs
+        page = admin_client.get(f"/jobs/{ppo_job}").text
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+    with app.state.database.write() as session:
+        finish_job(session, lock_job(session, ppo_job), JobState.SUCCEEDED, kind=None, outputs={})
+    both = {"before": measured, "after": measured}
+    text = page_with(both)
+    assert "KL 4.5 4.5 +0" in text
+    assert "Reward mean" not in text
+    assert "win rate" not in text
+    text = page_with({**both, "comparison": won})
+    assert "Win rate 0.75 0.5 to 0.875" in text
+    assert "Gold-rule win rate 0.625" in text
+
+
+def test_the_form_of_dpo_offers_what_can_be_chosen_and_refuses_the_rest(
+    admin_client: TestClient, project_id: str
+) -> None:
+    url = f"/projects/{project_id}/jobs/new"
+    assert f"{url}?kind=dpo" in admin_client.get(url).text
+    page = admin_client.get(url, params={"kind": "dpo"}).text
+    offered = re.search(r'<select[^>]*name="loss".*?</select>', page, re.DOTALL)
+    assert offered is not None
+    assert re.findall(r'<option value="([^"]*)"', offered[0]) == ["sigmoid", "ipo"]
+    assert "The newest trained on these rankings" in page
+    form = {"kind": "dpo", "policy": "smollm2-135m-instruct", "loss": "hinge", "beta": "0.2"}
+    refused = admin_client.post(url, data=form)
+    assert refused.status_code == 422
+    assert "one of sigmoid, ipo" in refused.text
+    assert 'value="0.2"' in refused.text
+
+
 def test_pages_of_jobs_are_for_admins(
     labeler_client: TestClient, researcher_client: TestClient, ppo_job: str, project_id: str
 ) -> None:
