@@ -47,6 +47,11 @@ class ModelOut(BaseModel):
     served_name: str | None = Field(
         description="The model's name at its endpoint; null of others.", examples=[None]
     )
+    positive_class: int | None = Field(
+        description="Of a two-class reward model the number of the class that means preferred: 0 "
+        "or 1; null of others.",
+        examples=[None],
+    )
     description: str = Field(
         description="What people should know of it.", examples=["A small chat model."]
     )
@@ -155,6 +160,13 @@ class ModelIn(BaseModel):
         max_length=300,
         description="The model's name at its endpoint, where that serves several.",
         examples=[None],
+    )
+    positive_class: str = Field(
+        default="",
+        max_length=200,
+        description="Of a two-class reward model the name or number of the class that means "
+        "preferred; of a hub model its number. Empty for a model with one output.",
+        examples=[""],
     )
     description: str = Field(
         default="",
@@ -294,6 +306,7 @@ def register(body: ModelIn, session: WriteSession, user: Admin, settings: AppSet
         location=body.location,
         name=body.name,
         served_name=body.served_name,
+        positive_class=body.positive_class,
         description=body.description,
     )
     return describe(model)

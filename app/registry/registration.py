@@ -11,7 +11,12 @@ from app.generation.client import Endpoint, EndpointError, list_served_models
 from app.models import Model, ModelKind, ModelSource, User
 from app.registry.hub import look_up_model
 from app.registry.service import create_model, stored_location
-from app.registry.weights import check_model_folder, read_weights
+from app.registry.weights import (
+    check_model_folder,
+    find_positive_class,
+    read_config,
+    read_weights,
+)
 from app.settings import Settings
 
 PROBE_TIMEOUT_SECONDS = 10.0
@@ -29,12 +34,16 @@ def register_model(
     served_name: str | None = None,
     description: str = "",
     project_id: str | None = None,
+    positive_class: str = "",
 ) -> Model:
     """A registry entry for a model made elsewhere, checked before it is stored.
 
     - folder: has config, safetensors weights and a tokenizer, and an architecture of `kind`;
     - hub: the hub knows the id, and the repository has those files; downloaded when first needed;
     - endpoint: answers `/v1/models` and serves `served_name`.
+
+    A sequence classifier with two classes is a reward model once its `positive_class` is named, by
+    its label or its number; of a hub model, whose labels are not here yet, by its number.
 
     For admins: the edge checks that.
 
@@ -43,7 +52,11 @@ def register_model(
         Unavailable: this machine has no access to the hub.
     """
     location = location.strip()
-    weights = None
+    weights = preferred = None
+    if positive_class.strip() and kind is not ModelKind.REWARD_MODEL:
+        raise Invalid(
+            "Only a reward model has a preferred class.", fields={"positive_class": "nothing"}
+        )
     if source is ModelSource.FOLDER:
         folder = Path(location).expanduser()
         if not location or not folder.is_absolute():
@@ -52,10 +65,14 @@ def register_model(
                 fields={"location": "an absolute path"},
             )
         check_model_folder(folder, kind)
+        if kind is ModelKind.REWARD_MODEL:
+            preferred = find_positive_class(read_config(folder), positive_class)
         weights = read_weights(folder)
         stored, hint = stored_location(settings, folder), folder.name
     elif source is ModelSource.HUB:
         look_up_model(location, kind)
+        if kind is ModelKind.REWARD_MODEL:
+            preferred = _class_number(positive_class)
         stored, hint = location, location.rpartition("/")[2]
     elif source is ModelSource.ENDPOINT:
         if kind is not ModelKind.POLICY:
@@ -82,10 +99,21 @@ def register_model(
         location=stored,
         served_name=served_name if source is ModelSource.ENDPOINT else None,
         description=description.strip(),
+        positive_class=preferred,
         project_id=project_id,
     )
     record(session, user, "model.register", "model", model.id, source=source, location=stored)
     return model
+
+
+def _class_number(named: str) -> int | None:
+    if named.strip() in ("", "0", "1"):
+        return int(named) if named.strip() else None
+    raise Invalid(
+        "The classes of a hub model are known once it was downloaded; give the number of the one "
+        "that means preferred.",
+        fields={"positive_class": "0, 1, or nothing for a model with one output"},
+    )
 
 
 def endpoint_base_url(url: str) -> str:

@@ -180,6 +180,7 @@ def model_files(settings: Settings, model: Model) -> ModelFiles:
         id=model.id,
         kind=ModelKind(model.kind).value,
         source=source,
+        positive_class=model.positive_class,
         starter=model.source == ModelSource.STARTER,
     )
 

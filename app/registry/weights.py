@@ -102,7 +102,7 @@ def check_model_folder(folder: Path, kind: ModelKind) -> None:
     """
     if not folder.is_dir():
         raise _refused(f"There is no folder {folder} on this machine.")
-    config = _read_config(folder)
+    config = read_config(folder)
     if not weight_files(folder):
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         hint = " Save it again as safetensors; pickled weights are not loaded." if pickled else ""
@@ -135,7 +135,43 @@ def check_architecture(config: dict[str, Any], kind: ModelKind) -> None:
             )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def find_positive_class(config: dict[str, Any], named: str) -> int | None:
+    """Which output of a reward model means "preferred"; None for a model with one output.
+
+    `named` is the class's name or number; empty takes what the config itself says in
+    `positive_class`.
+
+    Raises:
+        Invalid: a two-class model whose preferred class nobody named, or no class of that name.
+    """
+    named = named.strip()
+    labels = config.get("id2label") or {}
+    if not isinstance(labels, dict) or len(labels) == 1 or config.get("num_labels") == 1:
+        if named:
+            raise Invalid(
+                "This reward model has one output, which is the reward; name no class of it.",
+                fields={"positive_class": "nothing"},
+            )
+        return None
+    names = [str(labels.get(str(number), f"LABEL_{number}")) for number in (0, 1)]
+    if not named:
+        named = str(config.get("positive_class", ""))
+    for number, name in enumerate(names):
+        if named.lower() in (name.lower(), str(number)):
+            return number
+    raise Invalid(
+        f"This classifier has the classes {names[0]} and {names[1]}; name the one that means "
+        "preferred.",
+        fields={"positive_class": f"{names[0]} or {names[1]}"},
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's `config.json`.
+
+    Raises:
+        Invalid: there is none, or not one of a transformers model.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise _refused(f"{folder} has no config.json.")

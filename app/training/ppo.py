@@ -78,10 +78,14 @@ def train_policy(
     run_dir: Path,
     report: Report,
     gold: Scorer | None = None,
+    positive_class: int | None = None,
 ) -> PPOResult:
-    """Tune the policy of one folder against the reward model of another; see `tune_policy`."""
+    """Tune the policy of one folder against the reward model of another; see `tune_policy`.
+
+    `positive_class` is the preferred class of a reward model with two.
+    """
     report.progress(0.0, "Loading the reward model")
-    score = load_scorer(reward_model_dir)
+    score = load_scorer(reward_model_dir, positive_class)
     return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report, gold)
 
 

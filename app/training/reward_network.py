@@ -306,7 +306,7 @@ def _keep_exact(head: nn.Linear) -> None:
     """Compute the head in float32 under autocast: bfloat16 knows 1 and 1.008, and a loss is about
     the differences of rewards."""
 
-    def forward(input: Tensor) -> Tensor:  # noqa: A001
+    def forward(input: Tensor) -> Tensor:  # noqa: A002  # as nn.Linear names it
         with torch.autocast(input.device.type, enabled=False):
             return functional.linear(input.float(), head.weight, head.bias)
 

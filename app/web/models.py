@@ -136,6 +136,7 @@ def register(
                 name=values.get("name", "").strip()[:200],
                 served_name=values.get("served_name", "").strip() or None,
                 description=values.get("description", ""),
+                positive_class=values.get("positive_class", ""),
             )
     except AppError as error:
         return _render_register(request, values, error)

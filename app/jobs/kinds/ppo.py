@@ -93,9 +93,19 @@ def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
     train, held_out = read_prompts(run_dir)
     report.progress(0.0, "Fetching the models")
     policy = resolve_files(ModelFiles(**inputs["policy"]))
-    reward_model = resolve_files(ModelFiles(**inputs["reward_model"]))
+    judge = ModelFiles(**inputs["reward_model"])
     gold = load_gold_rule(inputs.get("gold_rule"))
-    result = train_policy(config, policy, reward_model, train, held_out, run_dir, report, gold)
+    result = train_policy(
+        config,
+        policy,
+        resolve_files(judge),
+        train,
+        held_out,
+        run_dir,
+        report,
+        gold,
+        judge.positive_class,
+    )
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})
     write_result(run_dir, result.before, result.after, result.comparison)
 
