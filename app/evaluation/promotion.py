@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
-from app.evaluation.opening import list_ab_rounds
 from app.evaluation.results import Evaluation, evaluate_round
 from app.evaluation.win_rates import Rate
-from app.models import Model, ModelKind, Project, Promotion, Ranking, Round, Task, User
+from app.models import Model, ModelKind, Project, Promotion, Round, User
 from app.registry.service import list_models, require_model
 
 LONGEST_NOTE = 2000
@@ -127,19 +126,6 @@ def default_policy(session: Session, project_id: str) -> Model | None:
             return model
     models = list_models(session, ModelKind.POLICY, project_id)
     return models[0] if models else None
-
-
-def newest_evidence(session: Session, model_id: str) -> Round | None:
-    """The newest A/B round of a policy that anybody has ranked in."""
-    for round_ in list_ab_rounds(session, [model_id]):
-        ranked = (
-            select(func.count(Ranking.id))
-            .join(Task, Task.id == Ranking.task_id)
-            .where(Task.round_id == round_.id, Ranking.current, Ranking.revoked_at.is_(None))
-        )
-        if session.scalar(ranked):
-            return round_
-    return None
 
 
 NOBODY_ASKED: dict[str, Any] = {"asked": False}

@@ -90,6 +90,8 @@ class Evaluation:
     baseline_first: int
     first_won: Rate
     """How often what stood first won: what the place is worth."""
+    outcomes: list[Outcome]
+    """The rankings behind it, those that ranked both policies."""
 
     @property
     def all_simulated(self) -> bool:
@@ -134,6 +136,7 @@ def evaluate_round(session: Session, round_: Round) -> Evaluation:
         candidate_first=sum(one.first == candidate for one in compared),
         baseline_first=sum(one.first == baseline for one in compared),
         first_won=measure_rate(_votes_for_first(compared, candidate, baseline)),
+        outcomes=compared,
     )
 
 

@@ -35,6 +35,7 @@ from app.web.job_results import list_figures
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.teaching import list_teachers
 from app.web.templating import redirect_with_message, render
+from app.web.verdicts import describe_verdicts
 
 router = APIRouter()
 
@@ -251,6 +252,7 @@ def _render_model(
             "measured_prompts": (after or {}).get("prompts") if compared else None,
             "calibration": plain.get("calibration") or [],
             "samples": _pair_samples(model.metrics.get("samples")),
+            **describe_verdicts(session, model),
             "folder": folder,
             "parameters": model.parameters or _count_parameters(folder),
             "files": files,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, ReadSession
 from app.errors import AppError
+from app.evaluation.promotion import default_policy, find_promotion
 from app.generation.estimate import SECONDS_PER_TOKEN, measured_seconds_per_token
 from app.models import Model, ModelKind, Project, Prompt
 from app.models.projects import NORMAL_PRIORITY
@@ -127,15 +128,17 @@ def _render_form(
     error: AppError | None = None,
 ) -> HTMLResponse:
     models = list_models(session, ModelKind.POLICY, project.id)
-    if not chosen and error is None and models:
-        # The policy tuned last is the one to look at next; without one, the first there is.
-        chosen = [models[0].id]
+    promotion = find_promotion(session, project.id)
+    default = default_policy(session, project.id)
+    if not chosen and error is None and default is not None:
+        chosen = [default.id]
     values = {**_default_values(), **given}
     return render(
         request,
         "rounds/new.html",
         {
             "project": project,
+            "promoted": promotion.model_id if promotion else None,
             "policies": [PolicyChoice(model, model.id in chosen) for model in models],
             "values": values,
             "sampling_fields": sampling_fields(),

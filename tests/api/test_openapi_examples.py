@@ -34,6 +34,7 @@ REFUSED = {
     "GET /rounds/{round_id}/evaluation": 409,  # nobody says who wrote its completions
     "POST /jobs/{job_id}/evaluation": 409,  # it tuned no policy
     "POST /rounds/{round_id}/evaluation/rewards": 409,
+    "POST /projects/{project_id}/promotions": 422,  # the round it names compares nothing
     "POST /jobs/{job_id}/resume": 409,  # it waits, it did not fail
     "POST /models": 422,  # the folder is not on this machine
     "POST /models/{model_id}/score": 422,  # the model is a policy

@@ -11,7 +11,6 @@ from app.evaluation.promotion import (
     default_policy,
     find_promotion,
     list_promotions,
-    newest_evidence,
     promote,
 )
 from app.models import AuditEvent, Model, Project, Task, TaskState
@@ -123,15 +122,6 @@ def test_a_round_must_be_one_that_the_policy_stood_in(database: Database, tmp_pa
         with pytest.raises(AppError) as refused:
             promote(session, None, other, "of-other", round_id=judged.round_id)
         assert refused.value.code == "round_not_found"
-
-
-def test_the_newest_ranked_round_of_a_policy_is_its_evidence(
-    database: Database, tmp_path: Path
-) -> None:
-    judged = make_judged(database, tmp_path)
-    with database.read() as session:
-        assert newest_evidence(session, "new").id == judged.round_id
-        assert newest_evidence(session, "old") is None
 
 
 def test_a_long_note_is_refused(sqlite_database: Database) -> None:
