@@ -91,9 +91,10 @@ def tune_on_rankings(
     rewards β·d of a pair), `chosen_logprobs` and `rejected_logprobs` (of whole completions),
     `chosen_reward`, `rejected_reward`, `kl`, `learning_rate`, `grad_norm` and `step_seconds`.
 
-    `kl` is KL(reference ‖ policy) per completion as the snapshot's completions show it, Σ_t ρ − 1 −
-    log ρ with ρ = π/π_ref (Schulman 2020, k3). It is exact on average where the reference wrote
-    them; before and after carry KL(policy ‖ reference) on completions of the policy itself.
+    `kl` is an estimate per completion from what the snapshot holds, ½·Σ_t (log π − log π_ref)²
+    (Schulman 2020, k2: no exponential that one token could blow up). It is near KL where the
+    reference wrote the completions and the two are near each other; before and after carry the KL
+    on completions of the policy itself.
 
     Args:
         score: reward model that judges the report; training does not use it.
@@ -337,8 +338,7 @@ class _Figures:
             torch.stack([totals[chosen], totals[rejected], rewards[chosen], rewards[rejected]])
         )
         for mine, reference in zip(own, task.reference, strict=True):
-            log_ratio = mine - reference
-            self._kl.append((log_ratio.expm1() - log_ratio).sum().item())
+            self._kl.append(0.5 * (mine - reference).square().sum().item())
 
     def means(self) -> dict[str, float]:
         """The loss is the mean over tasks, `kl` over completions, the rest over pairs."""

@@ -194,6 +194,6 @@ KIND = JobKind(
         "Margin of the implicit rewards": ("margin", "eval_margin"),
         "Implicit reward": ("chosen_reward", "rejected_reward"),
         "Log-probability of completions": ("chosen_logprobs", "rejected_logprobs"),
-        "KL from the reference": ("kl",),
+        "KL estimate on the ranked completions": ("kl",),
     },
 )
