@@ -103,9 +103,10 @@ def get_contestants(session: Session, round_: Round) -> Contestants:
 
 def find_judge(session: Session, candidate: Model) -> Model | None:
     """The reward model to hold against the people: the one that the candidate was tuned against,
-    or else the newest of its project."""
-    if candidate.reward_model_id is not None:
-        return session.get(Model, candidate.reward_model_id)
+    or the one that judged its figures, or else the newest of its project."""
+    named = candidate.reward_model_id or candidate.metrics.get("judge")
+    if named is not None:
+        return session.get(Model, named)
     return session.scalar(
         select(Model)
         .where(

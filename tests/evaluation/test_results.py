@@ -9,8 +9,20 @@ from app.db import Database
 from app.demo.labelers import simulate_labelers
 from app.errors import Conflict
 from app.evaluation.opening import open_ab_round
+from app.evaluation.outcomes import find_judge
+from app.evaluation.promotion import promote
 from app.evaluation.results import Verdict, evaluate_round
-from app.models import Assignment, Completion, CompletionReward, Job, Ranking, Round, utc_now
+from app.models import (
+    Assignment,
+    Completion,
+    CompletionReward,
+    Job,
+    Model,
+    ModelKind,
+    Ranking,
+    Round,
+    utc_now,
+)
 from app.preferences.filters import AbRounds, PairFilters
 from app.preferences.pair_counts import count_pairs
 from app.preferences.snapshots import create_snapshot
@@ -28,6 +40,7 @@ from tests.evaluation.contests import (
     settings_in,
 )
 from tests.labeling.factory import make_user
+from tests.projects.rounds_factory import make_model
 
 
 def test_wins_ties_and_losses_and_what_they_come_to(database: Database, tmp_path: Path) -> None:
@@ -223,8 +236,6 @@ def test_the_loop_shows_the_same_figures(database: Database, tmp_path: Path) -> 
 def test_the_loop_goes_from_the_new_policy_to_the_people_to_the_decision(
     database: Database, tmp_path: Path
 ) -> None:
-    from app.evaluation.promotion import promote
-
     def step() -> NextStep:
         with database.read() as session:
             return get_loop_state(session, contest.project_id).next_step
@@ -293,3 +304,21 @@ def test_the_labeler_is_told_nothing(database: Database, tmp_path: Path) -> None
     firsts = [policies[one.shown_order[0]] for one in assignments]
     assert firsts.count("new") == firsts.count("old") == 3
     assert all(len(one) == 32 and "new" not in one for one in policies)
+
+
+def test_a_policy_without_a_reward_model_is_held_against_the_judge_of_its_figures(
+    database: Database,
+) -> None:
+    """As DPO leaves it; without a judge the newest reward model of the project is asked."""
+    with database.write() as session:
+        contest = make_contest(session)
+        make_model(session, "other-judge", ModelKind.REWARD_MODEL, project_id=contest.project_id)
+        new = session.get_one(Model, "new")
+        new.reward_model_id = None
+        found = find_judge(session, new)
+        assert found is not None
+        assert found.id == "other-judge"
+        new.metrics = {"judge": "judge"}
+        found = find_judge(session, new)
+        assert found is not None
+        assert found.id == "judge"
