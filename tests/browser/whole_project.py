@@ -45,6 +45,7 @@ from app.projects.prompts import add_prompt
 from app.projects.service import archive_project, create_project, update_project
 from app.projects.task_import import import_tasks
 from app.registry.service import ensure_starters
+from tests.browser.whole_evaluation import add_evaluation
 from tests.browser.whole_jobs import POLICY, add_jobs, add_models, add_rounds
 from tests.browser.whole_texts import CONVERSATION, GUIDELINES, RIGHT_TO_LEFT, TEXTS, UNBROKEN
 
@@ -73,6 +74,7 @@ def fill(database: Database) -> WholeProject:
         ids |= add_rounds(session, admin, project)
         ids |= add_jobs(session, admin, project, ids["snapshot_id"])
         ids |= _add_other_projects(session, admin, people["labeler"])
+        ids |= add_evaluation(session, admin)
         create_token(session, admin, "Export of every night, with a name that is rather long")
         ids["invite"] = create_invite_link(session, labelers[-1])
         _let_go_of_some(session, admin, project, labelers)
