@@ -249,6 +249,8 @@ def _render_model(
             "teachers": list_teachers(taught, user),
             "figures": figures,
             "compared": compared,
+            "wins": list_figures(model.metrics.get("comparison") or {}),
+            "judge": model.reward_model_id or model.metrics.get("judge"),
             "measured_prompts": (after or {}).get("prompts") if compared else None,
             "calibration": plain.get("calibration") or [],
             "samples": _pair_samples(model.metrics.get("samples")),

@@ -61,6 +61,7 @@ def family(app: FastAPI) -> str:
             metrics={
                 "before": figures,
                 "after": {**figures, "reward_mean": 0.75},
+                "comparison": {"win_rate": 0.8125, "win_rate_ci95": [0.625, 0.9375]},
                 "samples": {"before": [sample], "after": [{**sample, "reward": 0.75}]},
             },
         )
@@ -102,6 +103,9 @@ def test_a_policy_shows_before_and_after_and_where_it_comes_from(
         "(n = 6)",
         "-0.9 to -0.1",
         "+1.25",
+        "Win rate",
+        "0.8125",
+        '<a href="/models/judge">judge</a>',
         "started from",
         "tuned against",
         "9 pairs",
@@ -113,6 +117,32 @@ def test_a_policy_shows_before_and_after_and_where_it_comes_from(
     assert "<b>x</b>" not in page, "completions are escaped"
     up = admin_client.get("/models/smollm2-135m-instruct").text
     assert 'href="/models/tuned"' in up
+
+
+def test_a_policy_that_nobody_judged_has_its_kl_and_no_reward(
+    app: FastAPI, admin_client: TestClient
+) -> None:
+    measured = {"reward_mean": None, "reward_ci95": None, "kl": 3.5, "prompts": 4}
+    with app.state.database.write() as session:
+        ensure_starters(session)
+        make_model(
+            session,
+            "by-dpo",
+            parent_id="smollm2-135m-instruct",
+            metrics={
+                "before": measured,
+                "after": measured,
+                "comparison": {},
+                "samples": {
+                    moment: [{"prompt": "p", "completion": "c"}] for moment in ("before", "after")
+                },
+            },
+        )
+    page = admin_client.get("/models/by-dpo").text
+    assert "Reward mean" not in page
+    assert "3.5" in page
+    assert "Win rate" not in page
+    assert "by-dpo" in admin_client.get("/models").text
 
 
 def test_a_reward_model_shows_its_figures_beside_the_floor(
