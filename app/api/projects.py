@@ -124,6 +124,12 @@ class ProjectChange(BaseModel):
     flags: Flags = None
     gold_share: GoldShare = None
     repeat_share: RepeatShare = None
+    uncertain_first: bool | None = Field(
+        default=None,
+        description="Hand out first the tasks that the newest ensemble of reward models is least "
+        "sure of.",
+        examples=[True],
+    )
 
 
 class ProjectOut(BaseModel):
@@ -148,6 +154,11 @@ class ProjectOut(BaseModel):
     repeat_share: float | None = Field(
         description="Share of a labeler's tasks that they ranked before; null for labelers.",
         examples=[0.0],
+    )
+    uncertain_first: bool | None = Field(
+        description="Whether the tasks that a reward model is least sure of are handed out first; "
+        "null for labelers.",
+        examples=[False],
     )
     created_at: datetime = Field(description="When it was created, RFC 3339 in UTC.")
     archived_at: datetime | None = Field(description="When it was archived, or null.")
@@ -238,6 +249,7 @@ def change(project_id: str, body: ProjectChange, session: WriteSession, user: Ad
         flags=_plain(body.flags),
         gold_share=body.gold_share,
         repeat_share=body.repeat_share,
+        uncertain_first=body.uncertain_first,
     )
     record(
         session,
@@ -335,6 +347,7 @@ def describe_project(project: Project, user: User) -> ProjectOut:
         flags=[FlagOut(**flag) for flag in list_flags(project)],
         gold_share=project.gold_share if told else None,
         repeat_share=project.repeat_share if told else None,
+        uncertain_first=project.uncertain_first if told else None,
         created_at=project.created_at,
         archived_at=project.archived_at,
     )

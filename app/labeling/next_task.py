@@ -92,9 +92,18 @@ def find_begun(
 
 
 def find_next(
-    session: Session, asker: Asker, *, gold_share: float, repeat_share: float
+    session: Session,
+    asker: Asker,
+    *,
+    gold_share: float,
+    repeat_share: float,
+    uncertain_first: bool,
 ) -> str | Assignment | None:
-    """A locked task or, for a repeat, the assignment to repeat; None when nothing is free now."""
+    """A locked task or, for a repeat, the assignment to repeat; None when nothing is free now.
+
+    With `uncertain_first` the ordinary tasks of a priority come by how unsure a reward model is of
+    them, those that none has scored last.
+    """
     number = _draw.random()
     found: str | Assignment | None = None
     if number < gold_share:
@@ -103,17 +112,21 @@ def find_next(
         found = _choose_repeat(session, asker)
     if found is None and _draw.random() < CALIBRATION_RATE:
         found = session.scalar(_calibration, asker.values)
-    return found or _find_ordinary(session, asker) or session.scalar(_remaining, asker.values)
+    return (
+        found
+        or _find_ordinary(session, asker, uncertain_first=uncertain_first)
+        or session.scalar(_remaining, asker.values)
+    )
 
 
-def _find_ordinary(session: Session, asker: Asker) -> str | None:
+def _find_ordinary(session: Session, asker: Asker, *, uncertain_first: bool) -> str | None:
     connection = session.connection()
     first = connection.execute(_first_level, asker.values).one_or_none()
     if first is None:
         return None
     level = {"priority": first.priority, "slots_free": first.slots_free}
     values = asker.values | level | {"start": asker.start}
-    for part in (_ahead, _behind):
+    for part in (_most_uncertain, _ahead, _behind) if uncertain_first else (_ahead, _behind):
         task_id: str | None = connection.scalar(part, values)
         if task_id is not None:
             return task_id
@@ -202,6 +215,12 @@ _level = _ordinary.where(
 _start = bindparam("start", type_=Task.shuffle_key.type)
 _ahead = _locking(_level.where(Task.shuffle_key >= _start))
 _behind = _locking(_level.where(Task.shuffle_key < _start))
+_most_uncertain = _locking(
+    _ordinary.where(
+        Task.priority == bindparam("priority", type_=Task.priority.type),
+        Task.uncertainty.is_not(None),
+    ).order_by(Task.uncertainty.desc(), Task.shuffle_key)
+)
 _any_level = _locking(_ordinary.order_by(Task.priority, Task.slots_free, Task.shuffle_key))
 _checks = _free.where(Task.state.in_([TaskState.OPEN, TaskState.COMPLETE])).order_by(func.random())
 _gold = _locking(_checks.where(Task.purpose == TaskPurpose.GOLD))

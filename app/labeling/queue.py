@@ -58,6 +58,7 @@ _standing = (
         Project.restricted,
         Project.gold_share,
         Project.repeat_share,
+        Project.uncertain_first,
         LabelerPause.paused_at,
         has_begun.label("has_begun"),
         has_run_out.label("has_run_out"),
@@ -84,7 +85,9 @@ def lease_next_task(
     A lease the person holds here already is given again. Of what is free, their own expired task
     comes first (its draft is still there); now and then a gold task, a calibration task or a
     repeat, as the project wants; then the tasks of the first priority with the fewest slots free,
-    so that tasks complete, and among those a random one for each labeler. Nobody gets a task again
+    so that tasks complete, and among those a random one for each labeler. Where the project asks
+    for it, the tasks of the first priority that a reward model is least sure of go before those.
+    Nobody gets a task again
     that they ranked or skipped, but for a repeat, which says nothing of being one. A paused
     labeler gets none. Raises `NotFound` for a project that is not open to the person.
     """
@@ -106,7 +109,11 @@ def lease_next_task(
         return live
     for _ in range(RETRIES):
         found = find_begun(session, asker, begun) or find_next(
-            session, asker, gold_share=standing.gold_share, repeat_share=standing.repeat_share
+            session,
+            asker,
+            gold_share=standing.gold_share,
+            repeat_share=standing.repeat_share,
+            uncertain_first=standing.uncertain_first,
         )
         if found is not None:
             return _lease(session, user, project_id, found, lease_seconds)

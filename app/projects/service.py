@@ -60,6 +60,7 @@ def _set_labeling(
     flags: Sequence[Mapping[str, Any]] | None,
     gold_share: float | None,
     repeat_share: float | None,
+    uncertain_first: bool | None = None,
 ) -> None:
     """Change what is given of how the project is labeled."""
     if flags is not None:
@@ -68,6 +69,8 @@ def _set_labeling(
         project.gold_share = _checked_share("gold_share", gold_share)
     if repeat_share is not None:
         project.repeat_share = _checked_share("repeat_share", repeat_share)
+    if uncertain_first is not None:
+        project.uncertain_first = uncertain_first
 
 
 def _checked_share(name: str, share: float) -> float:
@@ -180,6 +183,7 @@ def update_project(
     flags: Sequence[Mapping[str, Any]] | None = None,
     gold_share: float | None = None,
     repeat_share: float | None = None,
+    uncertain_first: bool | None = None,
 ) -> Project:
     """Change what is given; admins may call.
 
@@ -198,7 +202,7 @@ def update_project(
             _keep_guidelines(session, project, user)
     if restricted is not None:
         project.restricted = restricted
-    _set_labeling(project, flags, gold_share, repeat_share)
+    _set_labeling(project, flags, gold_share, repeat_share, uncertain_first)
     _flush_name(session, project.name)
     return project
 

@@ -53,6 +53,7 @@ class SettingsForm:
     flags: Sequence[FlagRow]
     gold_percent: str
     repeat_percent: str
+    uncertain_first: bool
     error: AppError | None = field(default=None)
 
     @classmethod
@@ -69,6 +70,7 @@ class SettingsForm:
             ],
             gold_percent=f"{100 * project.gold_share:g}",
             repeat_percent=f"{100 * project.repeat_share:g}",
+            uncertain_first=project.uncertain_first,
         )
 
     @classmethod
@@ -82,6 +84,7 @@ class SettingsForm:
             flags=_read_flags(form),
             gold_percent=text_of(form, "gold_percent"),
             repeat_percent=text_of(form, "repeat_percent"),
+            uncertain_first=text_of(form, "uncertain_first") == "true",
             error=error,
         )
 
@@ -135,6 +138,7 @@ def _store(session: Session, user: User, project: Project, typed: SettingsForm) 
         flags=_given_flags(typed.flags) if typed.flags else None,
         gold_share=read_percent("gold_percent", typed.gold_percent, most=50),
         repeat_share=read_percent("repeat_percent", typed.repeat_percent, most=50),
+        uncertain_first=typed.uncertain_first,
     )
     _set_members(session, project, typed.members)
     record(
@@ -149,6 +153,7 @@ def _store(session: Session, user: User, project: Project, typed: SettingsForm) 
         flags=[flag["name"] for flag in list_flags(project) if not flag["retired"]],
         gold_share=project.gold_share,
         repeat_share=project.repeat_share,
+        uncertain_first=project.uncertain_first,
     )
 
 

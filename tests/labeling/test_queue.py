@@ -85,6 +85,34 @@ def test_tasks_with_the_fewest_free_slots_come_first(database):
         assert first.task_id == second.task_id == third.task_id
 
 
+def test_the_most_uncertain_tasks_of_a_priority_come_first_where_the_project_asks(database):
+    with database.write() as session:
+        project, user = make_project(session), make_user(session)
+        tasks = make_tasks(session, project, 6)
+        for task, uncertainty in zip(tasks, [0.1, 3.0, None, 0.5, 9.0, None], strict=True):
+            task.uncertainty = uncertainty
+        tasks[2].priority = 1
+        tasks[4].priority = 9
+        project.uncertain_first = True
+        session.flush()
+        got = []
+        while assignment := lease_next_task(session, user, project.id, lease_seconds=60):
+            got.append(tasks.index(session.get_one(Task, assignment.task_id)))
+            submit_ranking(session, user, assignment.id, in_order(assignment))
+    assert got == [2, 1, 3, 0, 5, 4]
+
+
+def test_uncertainty_changes_nothing_where_the_project_does_not_ask(database):
+    with database.write() as session:
+        project, user = make_project(session), make_user(session)
+        tasks = make_tasks(session, project, 2)
+        tasks[0].rankings_wanted, tasks[1].rankings_wanted = 1, 2
+        tasks[1].uncertainty = 5.0
+        session.flush()
+        assignment = lease_next_task(session, user, project.id, lease_seconds=60)
+        assert assignment.task_id == tasks[0].id
+
+
 def test_labelers_start_at_different_tasks(database):
     with database.write() as session:
         project = make_project(session)
