@@ -21,6 +21,7 @@ import torch
 from app.inference.decoding import DrawTable, draw_tokens
 from app.inference.formatting import Message, encode_prompt
 from app.inference.options import SamplingOptions as SamplingOptions
+from app.inference.packing import packed_linears
 from app.inference.results import SampledCompletion as SampledCompletion
 from app.inference.stopping import StepHook, StopWatch, end_of_turn_ids
 
@@ -84,7 +85,8 @@ def generate(
         ]
     if not len(per_prompt) == len(counts) == prompts or len(generators) != len(rows):
         raise ValueError("n and options need one entry a prompt, generators one a row")
-    with torch.no_grad(), _evaluating(model):
+    steps = max(row.max_new_tokens for row in rows)
+    with torch.no_grad(), _evaluating(model), packed_linears(model, len(rows), steps):
         return _decode(model, input_ids, attention_mask, source, rows, generators, on_step)
 
 
