@@ -1,1 +1,1 @@
-"""Pure torch training: losses, advantages, rollouts, reward model and PPO. No web, no database."""
+"""Pure torch training: losses, advantages, rollouts, reward model, PPO and DPO. No web, no database."""
