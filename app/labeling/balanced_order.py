@@ -8,9 +8,11 @@ no guide, for the task; and then for the round.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, cast, func, select, true
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.labeling.direct import connect
@@ -21,75 +23,61 @@ Places = Counter[tuple[str, int]]
 """How often each policy stood at each place."""
 HELD = (AssignmentState.LEASED, AssignmentState.SUBMITTED)
 
-_ab_round = (
-    select(Round.id)
-    .join(Task, Task.round_id == Round.id)
-    .where(Task.id == bindparam("task_id"), Round.candidate_id.is_not(None))
-)
-_policies = (
-    select(Completion.id, Completion.model_id)
-    .join(Task, Task.id == Completion.task_id)
-    .where(Task.round_id == bindparam("round_id"))
-)
-_shown = (
-    select(Assignment.user_id, Assignment.task_id, Assignment.shown_order)
-    .join(Task, Task.id == Assignment.task_id)
-    .where(
-        Task.round_id == bindparam("round_id"),
-        Assignment.state.in_(HELD),
-        ~Assignment.is_repeat,
-    )
-)
-
 
 def present_balanced(
     session: Session, task_id: str, completion_ids: Sequence[str], row: int, user_id: str
 ) -> list[str]:
     """The completions as this labeler sees them; outside of A/B rounds this is `present`.
 
-    Leases that ended without a ranking do not count as looks.
+    Leases that ended without a ranking do not count as looks. Of equally balanced orders it is the
+    first that `present` gives from this row on.
     """
     connection = connect(session)
-    round_id = connection.scalar(_ab_round, {"task_id": task_id})
+    judging = select(Round.id).join(Task, Task.round_id == Round.id)
+    round_id = connection.scalar(judging.where(Task.id == task_id, Round.candidate_id.is_not(None)))
     if round_id is None:
         return present(task_id, completion_ids, row)
-    policies = dict(connection.execute(_policies, {"round_id": round_id}).all())
-    shown = connection.execute(_shown, {"round_id": round_id}).all()
-    return choose_order(
-        [present(task_id, completion_ids, row + turn) for turn in range(2 * len(completion_ids))],
-        {one: policy or "" for one, policy in policies.items()},
-        mine=[look.shown_order for look in shown if look.user_id == user_id],
-        of_task=[look.shown_order for look in shown if look.task_id == task_id],
-        of_round=[look.shown_order for look in shown],
+    written = select(Completion.id, Completion.model_id).where(Completion.task_id == task_id)
+    policies = dict(connection.execute(written).all())
+    orders = [present(task_id, completion_ids, row + turn) for turn in range(2 * len(policies))]
+    for scope in (Assignment.user_id == user_id, Assignment.task_id == task_id, true()):
+        stood = _count_places(session, round_id, scope)
+        # Σ(n + 1)² − Σn² = Σ(2n + 1): the fewer they stood there before, the better.
+        crowded = [
+            sum(stood[policies[one] or "", place] for place, one in enumerate(order))
+            for order in orders
+        ]
+        orders = [
+            order for order, sum_ in zip(orders, crowded, strict=True) if sum_ == min(crowded)
+        ]
+        if all(order == orders[0] for order in orders):
+            break
+    return orders[0]
+
+
+def _count_places(session: Session, round_id: str, scope: ColumnElement[bool]) -> Places:
+    """Added up by the database: a round may have been looked at thousands of times."""
+    order: Any
+    if session.get_bind().dialect.name == "sqlite":
+        order = func.json_each(Assignment.shown_order).table_valued("value", "key", name="shown")
+        place = order.c.key
+    else:
+        each = func.jsonb_array_elements_text(cast(Assignment.shown_order, JSONB))
+        order = each.table_valued("value", with_ordinality="key", name="shown").render_derived()
+        place = order.c.key - 1
+    counted = (
+        select(Completion.model_id, place, func.count())
+        .select_from(Assignment)
+        .join(Task, Task.id == Assignment.task_id)
+        .join(order, true())
+        .join(Completion, Completion.id == order.c.value)
+        .where(
+            Task.round_id == round_id,
+            Assignment.state.in_(HELD),
+            ~Assignment.is_repeat,
+            scope,
+        )
+        .group_by(Completion.model_id, place)
     )
-
-
-def choose_order(
-    orders: Sequence[list[str]],
-    policies: Mapping[str, str],
-    *,
-    mine: Iterable[Sequence[str]],
-    of_task: Iterable[Sequence[str]],
-    of_round: Iterable[Sequence[str]],
-) -> list[str]:
-    """The order that keeps the policies most balanced over places; of equals the first.
-
-    `policies` says who wrote each completion; the other three are the orders shown before to this
-    labeler, of this task and in this round.
-    """
-    before = [_count_places(shown, policies) for shown in (mine, of_task, of_round)]
-
-    def imbalance(order: Sequence[str]) -> tuple[int, ...]:
-        places = _places(order, policies)
-        # Σ(n + 1)² − Σn² = Σ(2n + 1): what is larger stands where it has stood more often.
-        return tuple(sum(counts[place] for place in places) for counts in before)
-
-    return min(orders, key=imbalance)
-
-
-def _count_places(shown: Iterable[Sequence[str]], policies: Mapping[str, str]) -> Places:
-    return Counter(place for order in shown for place in _places(order, policies))
-
-
-def _places(order: Sequence[str], policies: Mapping[str, str]) -> list[tuple[str, int]]:
-    return [(policies.get(one, ""), place) for place, one in enumerate(order)]
+    rows = connect(session).execute(counted)
+    return Counter({(policy or "", int(at)): count for policy, at, count in rows})
