@@ -1,1 +1,4 @@
-"""Pure torch training: losses, advantages, rollouts, reward model, PPO and DPO. No web, no database."""
+"""Pure torch training: losses, advantages, rollouts, reward model, PPO and DPO.
+
+No web, no database.
+"""
