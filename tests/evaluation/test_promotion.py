@@ -13,7 +13,9 @@ from app.evaluation.promotion import (
     list_promotions,
     promote,
 )
-from app.models import AuditEvent, Model, Project, Task, TaskState
+from app.models import AuditEvent, CompletionReward, Model, Project, Round, Task, TaskState
+from app.preferences.deletion import delete_round
+from app.projects.rounds import close_round
 from app.registry.service import archive_model
 from tests.evaluation.contests import make_contest, make_judged, project_of, rank
 from tests.labeling.factory import make_user
@@ -130,3 +132,19 @@ def test_a_long_note_is_refused(sqlite_database: Database) -> None:
         with pytest.raises(AppError) as refused:
             promote(session, None, project_of(session, contest), "new", note="x" * 2001)
     assert "note" in refused.value.fields
+
+
+def test_deleting_the_round_leaves_the_promotion_with_what_was_known(
+    database: Database, tmp_path: Path
+) -> None:
+    judged = make_judged(database, tmp_path)
+    with database.write() as session:
+        promote(session, None, project_of(session, judged.contest), "new", round_id=judged.round_id)
+        round_ = session.get_one(Round, judged.round_id)
+        close_round(session, None, round_)
+        delete_round(session, None, round_)
+    with database.read() as session:
+        kept = list_promotions(session, project_id=judged.contest.project_id)[0]
+        assert session.scalars(select(CompletionReward)).all() == []
+    assert (kept.promotion.round_id, kept.round_number) == (None, None)
+    assert kept.promotion.evidence["round_number"] == 1
