@@ -25,47 +25,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from app.inference.loading import best_device
 from app.training.logprobs import token_logprobs
 from app.training.report import TrainingError
+from app.training.states import Sequences, predicting_states
+from app.training.task_logprobs import can_share_prompts
 
 # The update is scaled by alpha / rank = 2, PEFT's and QLoRA's usual choice.
 LORA_ALPHA_PER_RANK = 2
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack"}
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Prompts with their sampled completions.
-
-    `prompt_ids` int64 [B, P] and `prompt_mask` bool [B, P], padded on the left; `tokens` int64
-    [B, C] and `completion_mask` bool [B, C], padded on the right.
-    """
-
-    prompt_ids: Tensor
-    prompt_mask: Tensor
-    tokens: Tensor
-    completion_mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def to(self, device: torch.device) -> "Sequences":
-        """The same on another device."""
-        return Sequences(
-            self.prompt_ids.to(device),
-            self.prompt_mask.to(device),
-            self.tokens.to(device),
-            self.completion_mask.to(device),
-        )
-
-    def select(self, rows: Tensor) -> "Sequences":
-        """Some rows, without the columns that are padding in all of them."""
-        prompt_width = max(1, int(self.prompt_mask[rows].sum(dim=1).max()))
-        width = max(1, int(self.completion_mask[rows].sum(dim=1).max()))
-        return Sequences(
-            self.prompt_ids[rows, -prompt_width:],
-            self.prompt_mask[rows, -prompt_width:],
-            self.tokens[rows, :width],
-            self.completion_mask[rows, :width],
-        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +61,7 @@ class Policy(nn.Module):
         # In lists, so that the weights are not registered (and saved) a second time.
         self._adapters = [adapters]
         self._reference = [reference]
+        self.shares_prompts = can_share_prompts(model)
         self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
         # V = 0 at first: a random head would shape the first advantages by noise.
         nn.init.zeros_(self.value_head.weight)
@@ -113,24 +79,20 @@ class Policy(nn.Module):
         The value head reads the trunk's last hidden state and its loss reaches the trunk, as in
         Ziegler et al. 2019: the states it has to tell apart are the policy's own.
         """
-        sequences = sequences.to(self.device)
-        hidden = _predicting_states(self.model, sequences)
-        logprobs, entropies = _logprobs(self.model, hidden, sequences.tokens, temperature)
+        hidden = self._states(self.model, sequences)
+        tokens = sequences.tokens.to(self.device)
+        logprobs, entropies = _logprobs(self.model, hidden, tokens, temperature)
         values = self.value_head(hidden).squeeze(-1)
         return TokenOutputs(logprobs.cpu(), entropies.cpu(), values.cpu())
 
-    def values(self, sequences: Sequences) -> Tensor:
-        """V of the state before each sampled token, [B, C]; no language-model head involved."""
-        hidden = _predicting_states(self.model, sequences.to(self.device))
-        values: Tensor = self.value_head(hidden).squeeze(-1)
-        return values.cpu()
-
     def ref_logprobs(self, sequences: Sequences, temperature: float) -> Tensor:
         """The reference's logprobs of the sampled tokens, float32 [B, C], without gradient."""
-        sequences = sequences.to(self.device)
+        tokens = sequences.tokens.to(self.device)
         with torch.no_grad(), self.reference() as model:
-            hidden = _predicting_states(model, sequences)
-            return _logprobs(model, hidden, sequences.tokens, temperature)[0].cpu()
+            return _logprobs(model, self._states(model, sequences), tokens, temperature)[0].cpu()
+
+    def _states(self, model: Any, sequences: Sequences) -> Tensor:
+        return predicting_states(model, sequences, self.device, share_prompts=self.shares_prompts)
 
     @contextmanager
     def reference(self) -> Iterator[Any]:
@@ -208,25 +170,6 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
             ),
         )
     return tokenizer, Policy(model, adapters, reference).to(device)
-
-
-def _predicting_states(model: Any, sequences: Sequences) -> Tensor:
-    """The last hidden states that predict the sampled tokens, [B, C, H].
-
-    The state before token t predicts it, so the last token is not fed in, and the first C − 1
-    tokens follow the prompt. Positions count real tokens, so that padding on the left changes
-    nothing.
-    """
-    input_ids = torch.cat([sequences.prompt_ids, sequences.tokens[:, :-1]], dim=1)
-    mask = torch.cat([sequences.prompt_mask, sequences.completion_mask[:, :-1]], dim=1)
-    output = model.base_model(
-        input_ids=input_ids,
-        attention_mask=mask.long(),
-        position_ids=(mask.long().cumsum(dim=1) - 1).clamp(min=0),
-        use_cache=False,
-    )
-    hidden: Tensor = output.last_hidden_state
-    return hidden[:, sequences.prompt_ids.shape[1] - 1 :]
 
 
 def _logprobs(

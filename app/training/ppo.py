@@ -249,8 +249,7 @@ def update_policy(
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     history: list[dict[str, float]] = []
     for epoch in range(config.epochs):
-        order = permutation(len(sequences), config.seed, "minibatches", iteration, epoch)
-        for minibatch in order.tensor_split(min(config.minibatches, len(sequences))):
+        for minibatch in draw_minibatches(len(sequences), config, iteration, epoch):
             report.check_cancelled()
             tokens = mask[minibatch].sum()
             figures: dict[str, float] = {}
@@ -293,6 +292,18 @@ def update_policy(
             optimizer.zero_grad(set_to_none=True)
             history.append(figures)
     return {name: sum(step[name] for step in history) / len(history) for name in history[0]}
+
+
+def draw_minibatches(rows: int, config: PPOConfig, iteration: int, epoch: int) -> list[Tensor]:
+    """The rows of each minibatch: the completions of a prompt stay together, so that its tokens are
+    computed once for all of them, and what they are compared with is in the same step."""
+    each = config.completions_per_prompt
+    prompts = rows // each
+    order = permutation(prompts, config.seed, "minibatches", iteration, epoch)
+    return [
+        (part[:, None] * each + torch.arange(each)).flatten()
+        for part in order.tensor_split(min(config.minibatches, prompts))
+    ]
 
 
 def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: int) -> list[Prompt]:

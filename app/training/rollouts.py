@@ -6,16 +6,17 @@ Shape letters: B completions, C completion tokens. Masks: True means "counts".
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.inference.formatting import encode_prompt
 from app.inference.sampling import SamplingOptions, generate, pad_left
 from app.inference.stopping import end_of_turn_ids
-from app.training.policy import Policy, Sequences
+from app.training.policy import Policy
 from app.training.report import Report, TrainingError
+from app.training.states import Sequences
 
 # Padded tokens of one forward pass; more rows than that go one group after another.
 FORWARD_TOKENS = 8192
@@ -82,9 +83,9 @@ def collect_rollout(
 ) -> Rollout:
     """Sample completions of each prompt, score them, and look at them with all three models.
 
-    The logprobs come from the sampler, which computes them exactly; only the reference and the
-    value head need a pass of their own. The reward model reads text, so that its tokenizer may be
-    another. The same policy, prompts and seed give the same rollout.
+    The logprobs come from the sampler, which computes them exactly, and the values from the states
+    that it draws from; only the reference needs a pass of its own. The reward model reads text, so
+    that its tokenizer may be another. The same policy, prompts and seed give the same rollout.
 
     Raises:
         TrainingError: a score or a logprob that is not a finite number.
@@ -98,21 +99,21 @@ def collect_rollout(
         "cpu",
     )
     stops = end_of_turn_ids(policy.model, tokenizer)
-
-    def watch(_rows: list[int], _tokens: list[int]) -> list[int]:
-        report.check_cancelled()
-        return []
-
-    generated = generate(
-        policy.model,
-        prompt_ids.to(policy.device),
-        prompt_mask.to(policy.device),
-        completions_per_prompt,
-        SamplingOptions(
-            temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, stop_token_ids=stops
-        ),
-        on_step=watch,
-    )
+    rows = len(prompts) * completions_per_prompt
+    with _ValueRecorder(policy, rows, max_new_tokens, report) as recorder:
+        generated = generate(
+            policy.model,
+            prompt_ids.to(policy.device),
+            prompt_mask.to(policy.device),
+            completions_per_prompt,
+            SamplingOptions(
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+                stop_token_ids=stops,
+            ),
+            on_step=recorder.step,
+        )
     prompts = [prompt for prompt in prompts for _ in range(completions_per_prompt)]
     prompt_ids = prompt_ids.repeat_interleave(completions_per_prompt, dim=0)
     prompt_mask = prompt_mask.repeat_interleave(completions_per_prompt, dim=0)
@@ -135,14 +136,11 @@ def collect_rollout(
     started = _lap(seconds, "score_seconds", started)
 
     sequences = Sequences(prompt_ids, prompt_mask.bool(), tokens, mask)
-    values = torch.zeros_like(logprobs)
     ref_logprobs = torch.zeros_like(logprobs)
-    with torch.no_grad():
-        for rows in row_groups(sequences, FORWARD_TOKENS):
-            part = sequences.select(rows)
-            width = part.tokens.shape[1]
-            values[rows, :width] = policy.values(part)
-            ref_logprobs[rows, :width] = policy.ref_logprobs(part, temperature)
+    for group in row_groups(sequences, FORWARD_TOKENS):
+        part = sequences.select(group)
+        width = part.tokens.shape[1]
+        ref_logprobs[group, :width] = policy.ref_logprobs(part, temperature)
     ref_logprobs = torch.where(mask, ref_logprobs, 0.0)
     if not (torch.isfinite(ref_logprobs).all() and torch.isfinite(logprobs).all()):
         raise TrainingError("A log-probability is not finite.")
@@ -153,11 +151,42 @@ def collect_rollout(
         sequences=sequences,
         logprobs=logprobs,
         ref_logprobs=ref_logprobs,
-        values=torch.where(mask, values, 0.0),
+        values=torch.where(mask, recorder.values[:, : mask.shape[1]], 0.0),
         scores=scores,
         finished=generated.finished.cpu(),
         seconds=seconds,
     )
+
+
+class _ValueRecorder:
+    """Takes the values from the states that the sampler passes to the language-model head."""
+
+    def __init__(self, policy: Policy, rows: int, steps: int, report: Report) -> None:
+        self.values = torch.zeros((rows, steps))
+        self._policy = policy
+        self._report = report
+        self._hidden = torch.empty(0)
+        self._step = 0
+
+    def __enter__(self) -> Self:
+        head = self._policy.model.get_output_embeddings()
+        self._hook = head.register_forward_pre_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+    def _keep(self, _head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._hidden = inputs[0][:, -1]
+
+    def step(self, rows: list[int], _tokens: list[int]) -> list[int]:
+        """Called by the sampler after each token, with the rows that it was drawn for."""
+        self._report.check_cancelled()
+        # The prompts went through once; the rows of each begin from the same state.
+        states = self._hidden.repeat_interleave(len(rows) // len(self._hidden), dim=0)
+        self.values[rows, self._step] = self._policy.value_head(states).squeeze(-1).float().cpu()
+        self._step += 1
+        return []
 
 
 def row_groups(

@@ -6,8 +6,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app.inference.formatting import encode_prompt
 from app.inference.sampling import pad_left
-from app.training.policy import Policy, Sequences, load_policy
+from app.training.policy import Policy, load_policy
 from app.training.report import TrainingError
+from app.training.states import Sequences
 
 from .tiny import make_policy, make_prompts
 
@@ -60,6 +61,44 @@ def test_the_reference_stays_while_the_policy_moves(policy_dir, lora_rank):
         disturb(policy)
         assert torch.equal(policy.ref_logprobs(sequences, 0.7)[mask], before[mask])
         assert not torch.allclose(policy(sequences, 0.7).logprobs[mask], before[mask])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_completions_share_their_prompt_and_get_what_they_would_get_alone(policy_dir, attention):
+    tokenizer, policy = load_policy(policy_dir, 4, 0)
+    policy.model.set_attn_implementation(attention)
+    assert policy.shares_prompts
+    disturb(policy)
+    pairs = some_sequences(tokenizer, (5, 2, 4))
+    sequences = Sequences(
+        pairs.prompt_ids.repeat_interleave(3, dim=0),
+        pairs.prompt_mask.repeat_interleave(3, dim=0),
+        pairs.tokens.repeat(3, 1),
+        pairs.completion_mask.repeat(3, 1),
+    ).select(torch.tensor([4, 0, 8, 1, 3, 2]))
+    trained = [weight for weight in policy.parameters() if weight.requires_grad]
+    mask = sequences.completion_mask
+
+    def outputs_and_gradients():
+        output = policy(sequences, 0.7)
+        total = (output.logprobs + output.values.square())[mask].sum()
+        ref_logprobs = policy.ref_logprobs(sequences, 0.7)
+        return output, ref_logprobs[mask], torch.autograd.grad(total, trained)
+
+    calls = []
+    policy.model.base_model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: calls.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    shared, shared_reference, shared_gradients = outputs_and_gradients()
+    policy.shares_prompts = False
+    plain, plain_reference, plain_gradients = outputs_and_gradients()
+    assert calls == [3, 3, 6, 6]
+    torch.testing.assert_close(shared.logprobs[mask], plain.logprobs[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(shared.entropies[mask], plain.entropies[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(shared.values[mask], plain.values[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(shared_reference, plain_reference, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(shared_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_padded_sequences_equal_unpadded_ones(policy_dir):

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from app.training.configs import PPOConfig
 from app.training.policy import load_policy
-from app.training.ppo import draw_prompts, tune_policy, update_policy
+from app.training.ppo import draw_minibatches, draw_prompts, tune_policy, update_policy
 from app.training.report import Cancelled, TrainingError
 from app.training.rollouts import collect_rollout
 
@@ -94,6 +94,21 @@ def test_reward_rises_and_the_kl_stays_bounded(tmp_path, seed):
     assert result.before["kl"] == pytest.approx(0, abs=1e-3)
     assert 1 < result.after["kl"] < 40
     assert max(report.series["kl"].values()) < 40
+
+
+def test_minibatches_hold_every_row_once_and_keep_the_completions_of_a_prompt_together():
+    config = replace(SMALL, completions_per_prompt=3, minibatches=4)
+    for epoch in range(2):
+        parts = draw_minibatches(15, config, 1, epoch)
+        assert sorted(torch.cat(parts).tolist()) == list(range(15))
+        assert [len(part) for part in parts] == [6, 3, 3, 3]
+        assert all(
+            row // 3 == group[0] // 3
+            for part in parts
+            for group in part.view(-1, 3).tolist()
+            for row in group
+        )
+    assert len(draw_minibatches(3, config, 1, 0)) == 1
 
 
 def test_every_series_has_a_point_for_every_iteration(policy_dir, tmp_path):

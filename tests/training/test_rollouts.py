@@ -50,6 +50,30 @@ def test_before_any_update_the_ratio_is_1_and_the_kl_0(parts):
     assert loss.loss.item() == pytest.approx(0, abs=1e-4)  # -mean of whitened advantages
 
 
+@pytest.mark.parametrize("completions_per_prompt", [1, 3])
+def test_values_taken_while_sampling_are_those_of_a_full_forward(tmp_path, completions_per_prompt):
+    tokenizer, policy = load_policy(make_policy(tmp_path), 4, 0)
+    disturb(policy)
+    rollout = collect_rollout(
+        policy,
+        tokenizer,
+        lowercase_share,
+        make_prompts(4),
+        RecordingReport(),
+        temperature=0.8,
+        max_new_tokens=14,
+        seed=1,
+        completions_per_prompt=completions_per_prompt,
+    )
+    mask = rollout.sequences.completion_mask
+    with torch.no_grad():
+        output = policy(rollout.sequences, 0.8)
+    assert rollout.values[mask].std() > 0.01
+    torch.testing.assert_close(rollout.values[mask], output.values[mask], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rollout.logprobs[mask], output.logprobs[mask], atol=1e-4, rtol=1e-4)
+    assert not rollout.values[~mask].any()
+
+
 def test_the_same_seed_gives_the_same_rollout_and_another_another(parts):
     a, b, c = rollout_of(parts), rollout_of(parts), rollout_of(parts, seed=2)
     assert a.texts == b.texts
