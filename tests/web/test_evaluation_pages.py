@@ -113,6 +113,25 @@ def test_a_round_that_nobody_ranked_says_what_to_do(app: FastAPI, admin: TestCli
     assert "785" in page
 
 
+def test_a_round_whose_completions_could_not_be_made_says_so(
+    app: FastAPI, admin: TestClient
+) -> None:
+    with app.state.database.write() as session:
+        contest = make_contest(session)
+    admin.post(
+        f"/jobs/{contest.job_id}/evaluation",
+        data={"prompts": "2", "labelers_per_task": "1", "completions_per_policy": "1"},
+    )
+    with app.state.database.write() as session:
+        round_ = session.scalars(select(Round)).one()
+        job = session.get_one(Job, round_.job_id)
+        job.state, job.reason = "failed", "No server answers."
+    page = admin.get(f"/rounds/{round_.id}/evaluation").text
+    assert "No server answers." in page
+    assert "There is nothing to rank" in page
+    assert 'hx-trigger="every' not in page
+
+
 def test_the_verdict_shows_every_number_with_its_samples(admin: TestClient, judged: Judged) -> None:
     path = f"/rounds/{judged.round_id}/evaluation"
     page = admin.get(path).text
