@@ -3,6 +3,7 @@
 Everything after that is an ordinary round: its generation job, the queue, leases and rankings.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Contest:
     candidate: Model
     baseline: Model
     held_out: list[str]
-    """In the order in which they are taken."""
+    """In the order in which they are taken, mixed."""
 
     @property
     def default_prompts(self) -> int:
@@ -190,12 +191,17 @@ def _held_out_prompts(session: Session, settings: Settings, job: Job) -> list[st
             session.scalars(select(Prompt.id).where(part, Prompt.project_id == job.project_id))
         )
     since = session.scalars(
-        select(Prompt.id)
-        .where(Prompt.project_id == job.project_id, Prompt.created_at > job.finished_at)
-        .order_by(Prompt.id)
+        select(Prompt.id).where(
+            Prompt.project_id == job.project_id, Prompt.created_at > job.finished_at
+        )
     )
-    kept = [prompt_id for prompt_id in ids if prompt_id in there]
-    return [*kept, *(prompt_id for prompt_id in since if prompt_id not in there)]
+    return sorted({*there, *since}, key=lambda prompt_id: _place(job, prompt_id))
+
+
+def _place(job: Job, prompt_id: str) -> bytes:
+    """Where a prompt stands in a mixed order that is always the same for a job: the first few of a
+    project's prompts are often alike."""
+    return hashlib.sha256(f"{job.id}:{prompt_id}".encode()).digest()
 
 
 def _noted_in_run(settings: Settings, job: Job) -> list[str]:

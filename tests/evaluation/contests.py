@@ -17,7 +17,6 @@ from app.models import (
     Completion,
     CompletionReward,
     Job,
-    Model,
     ModelKind,
     Project,
     Prompt,
@@ -168,7 +167,3 @@ def make_judged(
 
 def project_of(session: Session, contest: Contest) -> Project:
     return session.get_one(Project, contest.project_id)
-
-
-def model_of(session: Session, model_id: str) -> Model:
-    return session.get_one(Model, model_id)

@@ -150,7 +150,20 @@ def test_prompts_that_came_after_the_job_are_held_out_too_and_deleted_ones_are_g
         session.flush()
         found = find_contest(session, settings_in(tmp_path), job)
     assert found is not None
-    assert found.held_out == [*contest.held_out[1:], late.id]
+    assert sorted(found.held_out) == sorted([*contest.held_out[1:], late.id])
+
+
+def test_a_few_of_many_prompts_are_mixed_and_the_same_each_time(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.write() as session:
+        contest = make_contest(session, prompts=40, held_out=30)
+        job = session.get_one(Job, contest.job_id)
+        found = [find_contest(session, settings_in(tmp_path), job) for _ in range(2)]
+    assert found[0] is not None
+    assert found[0].held_out == found[1].held_out
+    assert found[0].held_out != sorted(found[0].held_out)
+    assert set(found[0].held_out) == set(contest.held_out)
 
 
 @pytest.mark.parametrize(
