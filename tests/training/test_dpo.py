@@ -101,6 +101,7 @@ def test_the_policy_learns_to_prefer_what_the_rankings_prefer(tmp_path, seed):
         beta=0.05,
         epochs=4,
         learning_rate=1e-2,
+        tasks_per_batch=8,
         lora_rank=None,
         max_length=128,
         max_new_tokens=12,
