@@ -10,10 +10,10 @@ from torch import Tensor
 from app.inference.formatting import EncodedPair, pad_pairs
 from app.inference.shared_prompts import SharedRow, share_rows, shared_logits
 
-# What starting one more forward pass costs, in tokens: a batch is split where it saves more
-# padding than that. Measured on one CPU core with MiniLM and SmolLM2: 3 and 30 ms for what 60 and
-# 50 tokens take. A GPU is idle below some thousand tokens.
-CALL_TOKENS_CPU = 64
+# What starting one more forward pass costs, in tokens: a batch is split where it saves more padding
+# than that. On one CPU core a training pass of MiniLM or SmolLM2 cost what 30 to 50 tokens take
+# beside its tokens. The figure for GPUs, which idle below some thousand tokens, is a guess.
+CALL_TOKENS_CPU = 48
 CALL_TOKENS_GPU = 4096
 
 
@@ -29,8 +29,27 @@ def classifier_logits(
 
     Texts of like length go through the model together, at most `max_tokens` at a time, padding
     counted; with `share_prompts` (see `shares_prompts`) completions of one prompt share its
-    computation. Neither changes the outputs.
+    computation. A text that is there twice is computed once. None of it changes the outputs.
     """
+    known: dict[tuple[int, tuple[int, ...]], int] = {}
+    distinct: list[EncodedPair] = []
+    places: list[int] = []
+    for pair in pairs:
+        key = (pair.completion_start, tuple(pair.input_ids))
+        if key not in known:
+            known[key] = len(distinct)
+            distinct.append(pair)
+        places.append(known[key])
+    return _logits(model, pad_token_id, distinct, max_tokens, share_prompts)[torch.tensor(places)]
+
+
+def _logits(
+    model: Any,
+    pad_token_id: int,
+    pairs: Sequence[EncodedPair],
+    max_tokens: int,
+    share_prompts: bool,
+) -> Tensor:
     rows: list[SharedRow] = []
     alone = list(range(len(pairs)))
     if share_prompts:

@@ -1,5 +1,6 @@
 """Checkpoints that are either whole or not there: temporary file, fsync, rename."""
 
+import errno
 import os
 import pickle
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from app.training.report import Report, TrainingError
 
@@ -44,17 +46,24 @@ class Checkpoints:
         Args:
             step: how many steps are done.
             state: tensors, numbers, strings and containers of them (loaded with `weights_only`).
+
+        Raises:
+            TrainingError: the disk is full, or cannot be written to; what was saved before stays.
         """
         started = time.monotonic()
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.pt"
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save({"step": step, "fingerprint": self._fingerprint, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        _fsync_directory(self._directory)
+        try:
+            with temporary.open("wb") as file:
+                torch.save({"step": step, "fingerprint": self._fingerprint, **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+            _fsync_directory(self._directory)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)  # half a checkpoint would only take room
+            raise _unwritable(self._directory, error) from error
         for old in self._newest_first()[KEPT:]:
             old.unlink()
         self._saved_at = time.monotonic()
@@ -97,17 +106,36 @@ class Checkpoints:
 
 
 def save_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Make the folder `target` by `write(folder)`, whole or not at all; an old one is replaced."""
+    """Make the folder `target` by `write(folder)`, whole or not at all; an old one is replaced.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written to.
+    """
     unfinished = target.with_name(f".{target.name}.unfinished")
     _remove_tree(unfinished)
-    unfinished.mkdir(parents=True)
-    write(unfinished)
-    for path in unfinished.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    try:
+        unfinished.mkdir(parents=True)
+        write(unfinished)
+        for path in unfinished.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise _unwritable(target.parent, error) from error
     _remove_tree(target)
     unfinished.rename(target)
     _fsync_directory(target.parent)
+
+
+def _unwritable(directory: Path, error: Exception) -> TrainingError:
+    """What someone can do about it. torch and safetensors hide the errno in a text or a cause."""
+    told = f"{error} {error.__cause__ or error.__context__ or ''}"
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in told:
+        return TrainingError(
+            f"The disk is full at {directory}. Free some room and resume the job: it goes on from "
+            "its last checkpoint, which is whole."
+        )
+    return TrainingError(f"Cannot write to {directory}: {' '.join(str(error).split())[:200]}")
 
 
 def _remove_tree(folder: Path) -> None:

@@ -100,6 +100,19 @@ def test_one_pass_computes_each_prompt_once() -> None:
     assert seen == [20 + 4 * 2]
 
 
+def test_a_text_that_is_there_twice_is_computed_once() -> None:
+    model = llama()
+    seen: list[int] = []
+    model.model.register_forward_hook(
+        lambda _module, _args, named, _output: seen.append(named["input_ids"].shape[0]),
+        with_kwargs=True,
+    )
+    one, other = EncodedPair([1, 2, 3], None, 1), EncodedPair([4, 5, 6], None, 1)
+    found = classifier_logits(model, PAD, [one, other, one, one], 4096)
+    assert sum(seen) == 2
+    torch.testing.assert_close(found, alone(model, [one, other, one, one]), atol=1e-5, rtol=0)
+
+
 def test_a_prompt_cut_differently_is_not_shared() -> None:
     pairs = [
         EncodedPair([1, 2, 3, 4, 9], None, 4),

@@ -40,13 +40,36 @@ def test_a_torn_checkpoint_is_passed_over_and_named(tmp_path, kept):
 def test_a_crash_while_writing_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
     def half(state, file):
         file.write(b"PK half")
-        raise OSError("No space left on device")
+        raise KeyboardInterrupt
 
     save(tmp_path, 1)
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2)
     assert load(tmp_path)["step"] == 1
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_and_no_rubbish(tmp_path):
+    save(tmp_path, 1)
+    # Every write to it fails as on a full disk.
+    (tmp_path / "step-00000002.tmp").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"The disk is full .* resume the job"):
+        save(tmp_path, 2)
+    assert load(tmp_path)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def test_a_full_disk_leaves_the_old_model_folder(tmp_path):
+    save_folder(tmp_path / "model", lambda folder: (folder / "weights").write_text("old"))
+
+    def write(folder):
+        (folder / "weights").symlink_to("/dev/full")
+        (folder / "weights").write_text("new" * 9999)
+
+    with pytest.raises(TrainingError, match="The disk is full"):
+        save_folder(tmp_path / "model", write)
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
@@ -83,7 +106,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     def whole(folder):
         (folder / "config.json").write_text("{}")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TrainingError, match="The disk is full"):
         save_folder(tmp_path / "model", half)
     assert not (tmp_path / "model").exists()
     save_folder(tmp_path / "model", whole)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.inference.loading import load_model
 from app.inference.scoring import score
@@ -21,7 +20,7 @@ from app.training.schedules import scheduled_rate
 
 from .conftest import DATA, RecordingReport, require
 from .test_ppo import SMALL
-from .tiny import byte_tokenizer, make_backbone, make_policy, make_prompts
+from .tiny import make_backbone, make_causal_backbone, make_policy, make_prompts
 
 CONFIG = RewardModelConfig(
     backbone="tiny",
@@ -40,26 +39,7 @@ def backbone_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def llama_dir(tmp_path_factory):
-    """A causal backbone whose padding token is its end-of-text token, as SmolLM2's is."""
-    folder = tmp_path_factory.mktemp("llama")
-    tokenizer = byte_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=128,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return make_causal_backbone(tmp_path_factory.mktemp("llama"))
 
 
 def make_tasks(count: int, seed: int = 0) -> list[RankedTask]:

@@ -82,6 +82,28 @@ def make_backbone(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def make_causal_backbone(folder: Path, seed: int = 0) -> Path:
+    """A tiny Llama whose padding token is its end-of-text token, as SmolLM2's is."""
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def make_prompts(count: int) -> list[Prompt]:
     """Prompts of different lengths."""
     return [
