@@ -48,7 +48,8 @@ def next_action(state: LoopState, base: str) -> Link:
         case NextStep.WATCH_DPO:
             return _watch(state, "dpo", "Watch it learn")
         case NextStep.COMPARE_POLICY:
-            return Link(label="Ask people", url=compare_url(state, base))
+            job_id = state.policy.job_id if state.policy else ""
+            return Link(label="Ask people", url=f"/jobs/{job_id}/evaluation")
         case NextStep.DECIDE_POLICY:
             round_id = state.trial_round.id if state.trial_round else ""
             return Link(label="See the verdict", url=f"/rounds/{round_id}/evaluation")
@@ -165,13 +166,3 @@ def ppo_url(state: LoopState, base: str) -> str:
 def dpo_url(base: str) -> str:
     """The form of a DPO job."""
     return f"{base}/jobs/new?kind=dpo"
-
-
-def compare_url(state: LoopState, base: str) -> str:
-    """The form that opens a blind A/B round, or that of a round of both where no job tells the
-    prompts held out."""
-    if state.policy is not None and state.policy.job_id is not None:
-        return f"/jobs/{state.policy.job_id}/evaluation"
-    names = [state.policy.parent_id, state.policy.id] if state.policy else []
-    policies = ",".join(name for name in names if name)
-    return f"{base}/rounds/new?{urlencode({'policies': policies}, safe=',')}"

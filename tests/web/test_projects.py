@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from app.models import AuditEvent, Job, Membership, Project, Task, User
+from app.models import AuditEvent, Job, Membership, Model, Project, Task, User
 from tests.projects.loop_states import (
     add_job,
     add_model,
@@ -144,7 +144,8 @@ def test_every_state_of_the_loop_has_exactly_one_primary_button(
             parent_id="v0",
             reward_model_id="rm1",
         )
-    assert button() == (f"{base}/rounds/new?policies=v0,v1", "Compare old and new")
+        tuned = session.get_one(Model, "v1").job_id
+    assert button() == (f"/jobs/{tuned}/evaluation", "Ask people")
 
 
 def test_simulated_rankings_are_marked_on_the_station(
