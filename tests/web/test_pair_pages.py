@@ -189,8 +189,7 @@ def test_the_chosen_download_is_where_the_form_leads(
     )
     nway = admin_client.get(f"{path}?schema=rankings.nectar&format=parquet")
     assert nway.headers["location"] == (
-        f"/api/v1/projects/{project_id}/rankings?schema=nectar&format=parquet"
-        "&ab_rounds=exclude"
+        f"/api/v1/projects/{project_id}/rankings?schema=nectar&format=parquet&ab_rounds=exclude"
     )
     assert admin_client.get(f"{path}?schema=rankings.nectar&format=csv").status_code == 422
     assert admin_client.get(f"{path}?schema=pairs.none&format=csv").status_code == 422
