@@ -1,13 +1,14 @@
 """How good a reward model gets on debates it never saw.
 
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.reward_quality [seed …]
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.reward_quality [debates] [seed …]
 
 ../shared/data/ukp_pairs_dev.jsonl: people's preferences between arguments of one side of a debate.
 MiniLM learns at the defaults of RewardModelConfig, but for what LEARNING says; each seed holds out
-other debates, both sides of them. The arguments of a side go SIZE to a task in PARTITIONS random
+other topics, each one side of a debate. With `debates` before the seeds whole debates are held out,
+both sides of them, which is harder. The arguments of a side go SIZE to a task in PARTITIONS random
 partitions, with the pairs among them, so that a forward pass of an argument serves all its pairs:
-three quarters of the pairs for a fifth of the passes that the pairs one by one would take. The
-accuracy is over every pair of the held-out debates, scored as the server scores.
+most of the pairs for a tenth of the passes that the pairs one by one would take. The accuracy is
+over every pair of what is held out, scored as the server scores.
 """
 
 import json
@@ -30,17 +31,19 @@ from app.training.reward_model import train_reward_model
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ukp_pairs_dev.jsonl"
 BACKBONE = "minilm-l6"
-HELD_OUT = 3
+HELD_OUT_TOPICS = 4
+HELD_OUT_DEBATES = 3
 SIZE = 16
-PARTITIONS = 3
-LEARNING: dict[str, Any] = {}
+PARTITIONS = 2
+LEARNING: dict[str, Any] = {"learning_rate": 1e-4, "tasks_per_batch": 2}
 
 
 @dataclass(frozen=True)
 class Pair:
     """One preference."""
 
-    debate: str
+    part: str
+    """What is held out together: its topic or its debate."""
     prompt: str
     chosen: str
     rejected: str
@@ -68,11 +71,16 @@ class Printer:
         """Never."""
 
 
-def read_pairs() -> list[Pair]:
+def read_pairs(whole_debates: bool) -> list[Pair]:
     """Every pair; a debate is what its topic says before the side."""
     rows = [json.loads(line) for line in DATA.read_text("utf-8").splitlines()]
     return [
-        Pair(row["topic"].partition("_")[0], row["prompt"], row["chosen"], row["rejected"])
+        Pair(
+            row["topic"].partition("_")[0] if whole_debates else row["topic"],
+            row["prompt"],
+            row["chosen"],
+            row["rejected"],
+        )
         for row in rows
     ]
 
@@ -99,7 +107,7 @@ def make_tasks(pairs: Sequence[Pair], partitions: int, seed: int) -> list[Ranked
                         rankings.append(ranks)
                 tasks.append(
                     RankedTask(
-                        prompt_id=of_side[0].debate,
+                        prompt_id=of_side[0].part,
                         messages=[{"role": "user", "content": prompt}],
                         completions=group,
                         rankings=rankings,
@@ -108,15 +116,17 @@ def make_tasks(pairs: Sequence[Pair], partitions: int, seed: int) -> list[Ranked
     return tasks
 
 
-def measure(seed: int, pairs: Sequence[Pair], backbone: Path) -> tuple[float, float]:
-    """The accuracy on the debates that this seed holds out, and of the longer argument there."""
-    debates = sorted({pair.debate for pair in pairs})
-    random.Random(seed).shuffle(debates)
-    held_out = set(debates[:HELD_OUT])
-    train = [pair for pair in pairs if pair.debate not in held_out]
-    test = [pair for pair in pairs if pair.debate in held_out]
+def measure(
+    seed: int, pairs: Sequence[Pair], held_out_parts: int, backbone: Path
+) -> tuple[float, float]:
+    """The accuracy on what this seed holds out, and of the longer argument there."""
+    parts = sorted({pair.part for pair in pairs})
+    random.Random(seed).shuffle(parts)
+    held_out = set(parts[:held_out_parts])
+    train = [pair for pair in pairs if pair.part not in held_out]
+    test = [pair for pair in pairs if pair.part in held_out]
     tasks = make_tasks(train, PARTITIONS, seed)
-    # The trainer wants something to hold out for its own report; one training debate's worth of it.
+    # The trainer wants something to hold out for its own report; one part of what is trained on.
     config = RewardModelConfig(backbone=BACKBONE, seed=seed, eval_fraction=0.0, **LEARNING)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
@@ -136,9 +146,9 @@ def measure(seed: int, pairs: Sequence[Pair], backbone: Path) -> tuple[float, fl
     ]
     longer = sum(len(pair.chosen) > len(pair.rejected) for pair in test) / len(test)
     accuracy = sum(wins) / len(wins)
-    low, high = bootstrap_interval(wins, [pair.debate for pair in test]) or (0.0, 0.0)
+    low, high = bootstrap_interval(wins, [pair.part for pair in test]) or (0.0, 0.0)
     print(
-        f"seed {seed}: accuracy {accuracy:.3f} ({low:.3f} to {high:.3f} over debates) on "
+        f"seed {seed}: accuracy {accuracy:.3f} ({low:.3f} to {high:.3f} over parts) on "
         f"{len(test)} pairs of {', '.join(sorted(held_out))}; the longer one {longer:.3f}; "
         f"{len(tasks)} tasks, {seconds:.0f} s",
         flush=True,
@@ -148,10 +158,12 @@ def measure(seed: int, pairs: Sequence[Pair], backbone: Path) -> tuple[float, fl
 
 def main(arguments: Sequence[str]) -> None:
     """Measure each seed and print the means."""
-    seeds = [int(text) for text in arguments] or [0, 1, 2]
+    whole_debates = "debates" in arguments
+    seeds = [int(text) for text in arguments if text != "debates"] or [0, 1, 2]
     backbone = ensure_starter(BACKBONE, Path("/tmp/podium-benchmarks"))
-    pairs = read_pairs()
-    found = [measure(seed, pairs, backbone) for seed in seeds]
+    pairs = read_pairs(whole_debates)
+    count = HELD_OUT_DEBATES if whole_debates else HELD_OUT_TOPICS
+    found = [measure(seed, pairs, count, backbone) for seed in seeds]
     accuracy, longer = (sum(values) / len(values) for values in zip(*found, strict=True))
     print(f"mean of {len(seeds)}: accuracy {accuracy:.3f}, the longer one {longer:.3f}")
 

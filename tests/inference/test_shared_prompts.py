@@ -104,8 +104,7 @@ def test_a_text_that_is_there_twice_is_computed_once() -> None:
     model = llama()
     seen: list[int] = []
     model.model.register_forward_hook(
-        lambda _module, _args, named, _output: seen.append(named["input_ids"].shape[0]),
-        with_kwargs=True,
+        lambda _module, _args, output: seen.append(len(output.last_hidden_state))
     )
     one, other = EncodedPair([1, 2, 3], None, 1), EncodedPair([4, 5, 6], None, 1)
     found = classifier_logits(model, PAD, [one, other, one, one], 4096)
