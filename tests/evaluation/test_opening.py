@@ -13,6 +13,7 @@ from app.evaluation.opening import find_contest, open_ab_round
 from app.evaluation.rewards import ask_reward_model_again
 from app.generation.asking import make_completions
 from app.generation.rewards import REWARDS_FILE, score_completions
+from app.jobs.kinds.generation import KIND, GenerationConfig
 from app.models import (
     AuditEvent,
     Completion,
@@ -212,8 +213,7 @@ def test_the_generation_job_has_the_reward_model_score_what_was_made(
     with running(lambda body, _: reply([body["model"] * (1 + len(body["model"]))])) as server:
         round_ = open_served(database, server.url, tmp_path)
         export(database, round_, run_dir)
-        make_completions(run_dir, Recorder(), {})
-        score_completions(run_dir, Recorder(), {})
+        KIND.run(run_dir, GenerationConfig(round_id=round_.id), Recorder())
         asked = len(server.scored)
         score_completions(run_dir, Recorder(), {})  # as after a crash: nothing is asked twice
         assert len(server.scored) == asked == 4
