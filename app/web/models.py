@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import Admin, AppDatabase, AppSettings, ReadSession, Researcher, WriteSession
 from app.errors import AppError, Invalid
+from app.evaluation.promotion import find_promotion
 from app.generation.client import Choice, Sampling
 from app.models import Model, ModelKind, ModelSource, Project, User
 from app.preferences.snapshots import count_revoked_by_snapshot
@@ -98,6 +99,7 @@ def show_models(
     """The registry, the newest model first; with a project, what can be used in it."""
     chosen = get_project(session, project, user) if project else None
     models = list_models(session, kind, project or None, include_archived=archived)
+    promotion = find_promotion(session, chosen.id) if chosen else None
     return render(
         request,
         "models/list.html",
@@ -106,6 +108,7 @@ def show_models(
             "models": models,
             "kind": kind,
             "archived": archived,
+            "promoted": promotion.model_id if promotion else None,
             "titles": KIND_TITLES,
             "colors": KIND_COLORS,
             "icons": KIND_ICONS,

@@ -198,6 +198,9 @@ def test_promoting_keeps_what_was_said_and_fills_in_the_next_round(
     assert 'value="old" checked' in form
     assert 'value="new" checked' not in form
     assert "promoted" in form
+    listed = admin.get(f"/models?project={project_id}").text
+    assert f"/projects/{project_id}/promotions" in listed
+    assert listed.count(">promoted<") == 1
     again = admin.post(f"/projects/{project_id}/promotions", data={"model_id": "old"})
     assert "warning" in again.headers["set-cookie"]
     admin.post(f"/projects/{project_id}/promotions", data={"model_id": "new"})
@@ -223,8 +226,21 @@ def test_the_models_page_says_what_people_said(
 ) -> None:
     with app.state.database.write() as session:
         make_model(session, "fresh", project_id=judged.contest.project_id)
-    # “new” is the address of a form, so its page is looked at under another name.
     assert "Nobody was asked about this policy yet." in admin.get("/models/fresh").text
+
+
+def test_only_simulated_labelers_asked_is_said_of_a_promotion(
+    app: FastAPI, admin: TestClient, judged: Judged
+) -> None:
+    with app.state.database.write() as session:
+        for person in session.scalars(select(User).where(User.role == Role.LABELER)):
+            person.simulation_rule = "length"
+    page = admin.get(f"/rounds/{judged.round_id}/evaluation").text
+    assert "all simulated" in page
+    data = {"model_id": "new", "round_id": judged.round_id}
+    admin.post(f"/projects/{judged.contest.project_id}/promotions", data=data)
+    history = admin.get(f"/projects/{judged.contest.project_id}/promotions").text
+    assert "only simulated labelers asked" in history
 
 
 def test_other_pages_lead_to_the_verdict(admin: TestClient, judged: Judged) -> None:
