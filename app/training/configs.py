@@ -209,6 +209,40 @@ class PPOConfig:
     eval_prompts: int = option(
         16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
     )
+    evaluate_every: int = option(
+        5,
+        "Iterations between looks at the held-out prompts; 0 looks only before and after.",
+        minimum=0,
+        maximum=100_000,
+        advanced=True,
+    )
+    keep_best: bool = option(
+        True,
+        "Keep the policy of the look with the highest held-out reward, not the last one.",
+        advanced=True,
+    )
+    patience: int | None = option(
+        None,
+        "Looks without a higher held-out reward after which the run ends; empty goes on.",
+        minimum=1,
+        maximum=1000,
+        advanced=True,
+    )
+    stop_kl: float | None = option(
+        50.0,
+        "The run ends when the mean KL of an iteration is above this; empty goes on.",
+        minimum=0.0,
+        maximum=10_000.0,
+        unit="nats",
+        advanced=True,
+    )
+    best_of: int = option(
+        4,
+        "Compare with the best of so many completions of the starting policy; 1 leaves it out.",
+        minimum=1,
+        maximum=64,
+        advanced=True,
+    )
     missing_eos_penalty: float = option(
         0.0,
         "Taken off the score of a completion that ran out of tokens, in standard deviations.",

@@ -1,5 +1,6 @@
 """The before/after report of a policy: held-out prompts, the same seeds at every call."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -51,6 +52,8 @@ def evaluate_policy(
     config: EvaluationSettings,
     report: Report,
     gold: Scorer | None = None,
+    *,
+    stream: str = "evaluation",
 ) -> dict[str, Any]:
     """One completion of each held-out prompt, drawn with the same seeds at every call.
 
@@ -60,6 +63,7 @@ def evaluate_policy(
     Args:
         score: the reward model.
         gold: the rule that simulated labelers ranked by, where they did.
+        stream: calls with another name draw other completions.
 
     Returns:
         `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`, `kl` and `length_mean`
@@ -79,7 +83,7 @@ def evaluate_policy(
                 report,
                 temperature=config.temperature,
                 max_new_tokens=config.max_new_tokens,
-                seed=derive_seed(config.seed, "evaluation", start),
+                seed=derive_seed(config.seed, stream, start),
             )
         )
     names = (*FIGURES, *(GOLD_FIGURES if gold is not None else ()))
@@ -112,6 +116,61 @@ def evaluate_policy(
         "repetition": repetition(texts),
         "samples": rows,
     }
+
+
+def best_of_n(
+    policy: Policy,
+    tokenizer: Any,
+    score: Scorer,
+    prompts: Sequence[Prompt],
+    config: EvaluationSettings,
+    report: Report,
+    n: int,
+    gold: Scorer | None = None,
+) -> dict[str, Any]:
+    """The policy as it is, n completions of each prompt, of which the scorer takes the best.
+
+    What tuning has to beat: it needs no training, and costs n times the sampling at every use
+    (Stiennon et al. 2020, section 4.3; Gao et al. 2023). The first completion of each prompt is
+    the one that `evaluate_policy` draws.
+
+    Returns:
+        `n`, `reward_mean`, `reward_ci95` (bootstrap over prompts), `kl` from the policy itself,
+        log n − (n − 1)/n, `length_mean` in tokens; with a gold rule `gold_mean` and `gold_ci95`.
+    """
+    rewards: list[float] = []
+    lengths: list[float] = []
+    texts: list[str] = []
+    for start in range(0, len(prompts), EVALUATION_BATCH):
+        rollout = collect_rollout(
+            policy,
+            tokenizer,
+            score,
+            prompts[start : start + EVALUATION_BATCH],
+            report,
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            seed=derive_seed(config.seed, "evaluation", start),
+            completions_per_prompt=n,
+        )
+        places = rollout.scores.view(-1, n).argmax(dim=1)
+        best = (torch.arange(len(places)) * n + places).tolist()
+        rewards += rollout.scores[best].tolist()
+        lengths += rollout.lengths[best].tolist()
+        texts += [rollout.texts[row] for row in best]
+    ids = [prompt.id for prompt in prompts]
+    figures = {
+        "n": n,
+        "reward_mean": sum(rewards) / len(rewards),
+        "reward_ci95": bootstrap_interval(rewards, ids),
+        "kl": math.log(n) - (n - 1) / n,
+        "length_mean": sum(lengths) / len(lengths),
+    }
+    if gold is not None:
+        judged = list(gold(prompts, texts))
+        figures["gold_mean"] = sum(judged) / len(judged)
+        figures["gold_ci95"] = bootstrap_interval(judged, ids)
+    return figures
 
 
 def compare_samples(

@@ -10,6 +10,7 @@
             L = clipped policy loss + 0.1·clipped value loss
             Adam step on L, gradient clipped
         β follows the measured KL
+        every few iterations: measure on held-out prompts, keep the best weights, stop on a plateau
     measure the tuned policy on the same prompts with the same seeds
 
 Nothing random is kept in memory: every stream is derived from the seed and the iteration, so a run
@@ -23,36 +24,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from app.inference.formatting import encode_prompt
-from app.training.advantages import (
-    RewardScale,
-    gae,
-    leave_one_out,
-    masked_whiten,
-    penalize_unfinished,
-    token_rewards,
-)
+from app.training.advantages import RewardScale, leave_one_out, penalize_unfinished
 from app.training.checkpoint import Checkpoints, save_folder
 from app.training.configs import PPOConfig
+from app.training.held_out_watch import HeldOutWatch
 from app.training.kl import make_controller
-from app.training.losses import clipped_policy_loss, clipped_value_loss, masked_mean
 from app.training.policy import Policy, load_policy
-from app.training.policy_evaluation import compare_samples, evaluate_policy, sample_rows
+from app.training.policy_evaluation import (
+    best_of_n,
+    compare_samples,
+    evaluate_policy,
+    sample_rows,
+)
+from app.training.ppo_update import update_policy
 from app.training.report import Report, TrainingError
 from app.training.reward_scorer import load_scorer
-from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout, row_groups
+from app.training.rollouts import Prompt, Scorer, collect_rollout
 from app.training.seeds import derive_seed, permutation
 
-# Weight of the value loss beside the policy loss (Ziegler et al.'s code, and TRL's).
-VALUE_COEF = 0.1
-GRADIENT_CLIP = 1.0
 # Huang et al. 2022, "The 37 implementation details of PPO", detail 3.
 ADAM_EPSILON = 1e-5
-# Padded tokens of one training pass; a larger minibatch goes through in parts, with its gradient
-# added up, so that memory does not grow with the minibatch.
-TRAIN_TOKENS = 4096
 SHOWN_SAMPLES = 4
 
 
@@ -61,12 +54,18 @@ class PPOResult:
     """The tuned policy's folder, and the starting and the tuned policy on held-out prompts.
 
     `before` and `after` are those of `evaluate_policy`, `comparison` is that of `compare_samples`.
+    `best_of` is the starting policy with the best of several completions, of `best_of_n`; None
+    where nobody asked for it. `iteration` is the one whose weights were kept, `stopped` why the run
+    ended before its last iteration.
     """
 
     model_dir: Path
     before: dict[str, Any]
     after: dict[str, Any]
     comparison: dict[str, Any]
+    best_of: dict[str, Any] | None
+    iteration: int
+    stopped: str | None
 
 
 def train_policy(
@@ -123,7 +122,9 @@ def tune_policy(
     controller = make_controller(config.kl_coef, config.kl_target)
     scale: RewardScale | None = None
     checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
-    pace = _Pace(config.iterations)
+    watch = HeldOutWatch(config, run_dir, report)
+    best_of: dict[str, Any] | None = None
+    pace = _Pace(config.iterations, watch)
     report.log(
         f"Tuning {sum(weight.numel() for weight in trained):,} weights on {len(prompts)} prompts, "
         f"holding out {len(eval_prompts)}."
@@ -135,7 +136,9 @@ def tune_policy(
             "optimizer": optimizer.state_dict(),
             "controller": controller.state_dict(),
             "scale": None if scale is None else asdict(scale),
+            "watch": watch.state_dict(),
             "before": before,
+            "best_of": best_of,
             "evaluation_seconds": pace.evaluation_seconds,
         }
 
@@ -144,7 +147,8 @@ def tune_policy(
         optimizer.load_state_dict(saved["optimizer"])
         controller.load_state_dict(saved["controller"])
         scale = None if saved["scale"] is None else RewardScale(**saved["scale"])
-        done, before = saved["step"], saved["before"]
+        watch.load_state_dict(saved["watch"])
+        done, before, best_of = saved["step"], saved["before"], saved["best_of"]
         pace.evaluation_seconds = saved["evaluation_seconds"]
         report.log(f"Going on after iteration {done} of {config.iterations}.")
     else:
@@ -153,9 +157,16 @@ def tune_policy(
         done = 0
         before = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
         pace.evaluation_seconds = time.monotonic() - started
+        if config.best_of > 1 and eval_prompts:
+            report.progress(0.0, f"Measuring the best of {config.best_of} completions")
+            best_of = best_of_n(
+                policy, tokenizer, score, eval_prompts, config, report, config.best_of, gold
+            )
         checkpoints.save(0, state())
 
     for iteration in range(done + 1, config.iterations + 1):
+        if watch.found.stopped is not None:
+            break
         started = time.monotonic()
         kl_coef = controller.kl_coef
         report.check_cancelled()
@@ -207,103 +218,35 @@ def tune_policy(
             },
         )
         report.samples(iteration, sample_rows(rollout)[:SHOWN_SAMPLES])
-        checkpoints.save_if_due(iteration, state)
         pace.iterated(time.monotonic() - started)
+        done = iteration
+        watch.check_kl(rollout.kl.mean().item())
+        if watch.is_due(iteration) and eval_prompts:
+            report.progress(
+                pace.fraction(iteration + 1),
+                f"{stage}: held-out prompts",
+                pace.eta(iteration + 1),
+            )
+            figures = evaluate_policy(
+                policy, tokenizer, score, eval_prompts, config, report, gold, stream="watch"
+            )
+            watch.take(iteration, figures, policy)
+            checkpoints.save(iteration, state())
+        else:
+            checkpoints.save_if_due(iteration, state)
 
     report.check_cancelled()
-    if config.iterations > done:
-        checkpoints.save(config.iterations, state())
+    checkpoints.save(done, state())
+    if (stopped := watch.found.stopped) is not None:
+        report.log(f"Stopped after iteration {done}: {stopped}.")
+    kept = watch.restore_best(done, policy)
     report.progress(0.97, "Measuring the tuned policy", pace.evaluation_seconds)
     after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
     report.progress(0.99, "Saving the tuned policy")
     save_folder(run_dir / "model", lambda folder: policy.save(folder, policy_dir))
     report.progress(1.0, "Done", 0.0)
     comparison = compare_samples(before["samples"], after["samples"])
-    return PPOResult(run_dir / "model", before, after, comparison)
-
-
-def update_policy(
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    scores: Tensor,
-    kl_coef: float,
-    config: PPOConfig,
-    iteration: int,
-    report: Report,
-) -> dict[str, float]:
-    """All epochs of clipped updates on one rollout; the losses are means over the minibatches.
-
-    Args:
-        scores: [B] float, what each completion is worth: normalised, penalised, relative.
-        kl_coef: β of the per-token KL penalty.
-
-    Raises:
-        TrainingError: a loss or gradient that is not finite; the weights are left as before it.
-        Cancelled: the run was asked to stop; asked before every minibatch.
-    """
-    sequences, mask = rollout.sequences, rollout.sequences.completion_mask
-    rewards = token_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef)
-    advantages, returns = gae(rewards, rollout.values, mask, config.gae_lambda)
-    advantages = masked_whiten(advantages, mask)
-    trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-    history: list[dict[str, float]] = []
-    for epoch in range(config.epochs):
-        for minibatch in draw_minibatches(len(sequences), config, iteration, epoch):
-            report.check_cancelled()
-            tokens = mask[minibatch].sum()
-            figures: dict[str, float] = {}
-            for rows in row_groups(sequences, TRAIN_TOKENS, minibatch):
-                part = sequences.select(rows)
-                width = part.tokens.shape[1]
-                output = policy(part, config.temperature)
-                policy_loss = clipped_policy_loss(
-                    output.logprobs,
-                    rollout.logprobs[rows, :width],
-                    advantages[rows, :width],
-                    part.completion_mask,
-                    config.clip_range,
-                )
-                value_loss = clipped_value_loss(
-                    output.values,
-                    rollout.values[rows, :width],
-                    returns[rows, :width],
-                    part.completion_mask,
-                    config.clip_range,
-                )
-                share = part.completion_mask.sum() / tokens
-                loss = share * (policy_loss.loss + VALUE_COEF * value_loss)
-                torch.autograd.backward(loss)
-                for name, figure in (
-                    ("loss", policy_loss.loss + VALUE_COEF * value_loss),
-                    ("policy_loss", policy_loss.loss),
-                    ("value_loss", value_loss),
-                    ("clip_fraction", policy_loss.clip_fraction),
-                    ("approx_kl", policy_loss.approx_kl),
-                    ("entropy", masked_mean(output.entropies, part.completion_mask)),
-                ):
-                    figures[name] = figures.get(name, 0.0) + (share * figure).item()
-            figures["grad_norm"] = nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP).item()
-            if not torch.isfinite(torch.tensor([figures["loss"], figures["grad_norm"]])).all():
-                raise TrainingError(
-                    f"Iteration {iteration}: the loss is not finite; try a lower learning rate."
-                )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            history.append(figures)
-    return {name: sum(step[name] for step in history) / len(history) for name in history[0]}
-
-
-def draw_minibatches(rows: int, config: PPOConfig, iteration: int, epoch: int) -> list[Tensor]:
-    """The rows of each minibatch: the completions of a prompt stay together, so that its tokens are
-    computed once for all of them, and what they are compared with is in the same step."""
-    each = config.completions_per_prompt
-    prompts = rows // each
-    order = permutation(prompts, config.seed, "minibatches", iteration, epoch)
-    return [
-        (part[:, None] * each + torch.arange(each)).flatten()
-        for part in order.tensor_split(min(config.minibatches, prompts))
-    ]
+    return PPOResult(run_dir / "model", before, after, comparison, best_of, kept, stopped)
 
 
 def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: int) -> list[Prompt]:
@@ -339,8 +282,9 @@ def _short_enough(
 class _Pace:
     """How far the run is and when it ends, by the iterations and the evaluation it has timed."""
 
-    def __init__(self, iterations: int) -> None:
+    def __init__(self, iterations: int, watch: HeldOutWatch) -> None:
         self._iterations = iterations
+        self._watch = watch
         self._seconds: list[float] = []
         self.evaluation_seconds = 0.0
 
@@ -357,4 +301,5 @@ class _Pace:
         if not self._seconds:
             return None
         each = sum(self._seconds) / len(self._seconds)
-        return each * (self._iterations - iteration + 1) + self.evaluation_seconds
+        looks = 1 + self._watch.looks_left(iteration)
+        return each * (self._iterations - iteration + 1) + looks * self.evaluation_seconds

@@ -34,6 +34,8 @@ class Figure:
     interval: list[float] | None = None
     before: Any = None
     before_interval: list[float] | None = None
+    best_of: Any = None
+    best_of_interval: list[float] | None = None
 
     @property
     def change(self) -> float | None:
@@ -52,6 +54,8 @@ class Result:
     snapshot: Snapshot | None
     comparison: list[Figure]
     """Figures before and after, on the same held-out prompts."""
+    best_of_n: int | None
+    """Of how many completions of the starting policy the best are compared with too."""
     prompts: int | None
     wins: list[Figure]
     """How often the new completion of a prompt beats the old one."""
@@ -97,12 +101,14 @@ def describe_result(session: Session, job: Job) -> Result:
     model_id, snapshot_id = outputs.pop("model_id", None), outputs.pop("snapshot_id", None)
     before, after = outputs.pop("before", None), outputs.pop("after", None)
     metrics, wins = outputs.pop("metrics", None), outputs.pop("comparison", None)
+    best_of = outputs.pop("best_of", None) or {}
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {name: value for name, value in outputs.items() if _is_plain(value)}
     return Result(
         model=session.get(Model, model_id) if model_id else None,
         snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
-        comparison=list_figures(after, before) if compared else [],
+        comparison=list_figures(after, before, best_of) if compared else [],
+        best_of_n=best_of.get("n"),
         prompts=after.get("prompts") if compared else None,
         wins=list_figures(wins or {}),
         figures=[*list_figures(metrics or {}), *list_figures(plain)],
@@ -110,10 +116,12 @@ def describe_result(session: Session, job: Job) -> Result:
 
 
 def list_figures(
-    values: Mapping[str, Any], before: Mapping[str, Any] | None = None
+    values: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+    best_of: Mapping[str, Any] | None = None,
 ) -> list[Figure]:
-    """Every plain figure with its interval beside it; of two columns those that are not empty."""
-    before = before or {}
+    """Every plain figure with its interval beside it; of columns those that are not empty."""
+    before, best_of = before or {}, best_of or {}
     return [
         Figure(
             label=label_of(name),
@@ -121,6 +129,8 @@ def list_figures(
             interval=_find_interval(values, name),
             before=before.get(name),
             before_interval=_find_interval(before, name),
+            best_of=best_of.get(name),
+            best_of_interval=_find_interval(best_of, name),
         )
         for name, value in values.items()
         if _is_plain(value) and not (before and _is_no_row(name, value, before.get(name)))

@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM
 
 from app.training.configs import PPOConfig
 from app.training.policy import load_policy
-from app.training.ppo import draw_minibatches, draw_prompts, tune_policy, update_policy
+from app.training.ppo import draw_prompts, tune_policy
+from app.training.ppo_update import draw_minibatches, update_policy
 from app.training.report import Cancelled, TrainingError
 from app.training.rollouts import collect_rollout
 
@@ -26,6 +27,8 @@ SMALL = PPOConfig(
     learning_rate=1e-3,
     lora_rank=4,
     eval_prompts=4,
+    evaluate_every=2,
+    best_of=1,
 )
 SERIES = (
     "reward_mean",
@@ -94,6 +97,67 @@ def test_reward_rises_and_the_kl_stays_bounded(tmp_path, seed):
     assert result.before["kl"] == pytest.approx(0, abs=1e-3)
     assert 1 < result.after["kl"] < 40
     assert max(report.series["kl"].values()) < 40
+
+
+def test_the_best_look_is_kept_and_reported(policy_dir, tmp_path):
+    calls = []
+
+    def fading(prompts, completions):
+        # Before, then two rollouts and a look, three times; all is worth less from the last look.
+        calls.append(len(prompts))
+        worth = 1.0 if len(calls) < 10 else -10.0
+        return [worth + share for share in lowercase_share(prompts, completions)]
+
+    config = replace(SMALL, iterations=6, evaluate_every=2)
+    report = RecordingReport()
+    result = tune(config, policy_dir, tmp_path / "whole", report, fading)
+    looks = report.series["eval_reward_mean"]
+    assert sorted(looks) == [2, 4, 6]
+    best = max(looks, key=looks.get)
+    assert best != 6
+    assert result.iteration == best
+    assert any(f"Kept the policy of iteration {best}" in line for line in report.lines)
+    series = {"eval_kl", "eval_length_mean"}  # its texts are too short to repeat themselves
+    assert series <= report.series.keys()
+
+    calls.clear()
+    shorter = replace(config, iterations=best, evaluate_every=0)
+    expected = tune(shorter, policy_dir, tmp_path / "shorter", score=fading)
+    ours = AutoModelForCausalLM.from_pretrained(result.model_dir).state_dict()
+    theirs = AutoModelForCausalLM.from_pretrained(expected.model_dir).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_plateau_ends_the_run_and_stays_ended(policy_dir, tmp_path):
+    config = replace(SMALL, iterations=9, evaluate_every=1, patience=2, learning_rate=1e-8)
+    report = RecordingReport()
+    result = tune(config, policy_dir, tmp_path, report, lambda _prompts, texts: [0.0] * len(texts))
+    assert "has not risen since iteration 1" in result.stopped
+    assert sorted(report.series["reward_mean"]) == [1, 2, 3]
+    assert result.iteration == 1
+    again = RecordingReport()
+    tune(config, policy_dir, tmp_path, again, lambda _prompts, texts: [0.0] * len(texts))
+    assert "reward_mean" not in again.series
+
+
+def test_a_run_far_from_the_reference_ends(policy_dir, tmp_path):
+    config = replace(SMALL, iterations=9, learning_rate=0.05, stop_kl=0.5, evaluate_every=0)
+    report = RecordingReport()
+    result = tune(config, policy_dir, tmp_path, report)
+    assert "above stop_kl, 0.5" in result.stopped
+    assert result.iteration == max(report.series["kl"]) < 9
+    assert max(report.series["kl"].values()) > 0.5
+
+
+def test_the_best_of_several_completions_is_what_tuning_has_to_beat(policy_dir, tmp_path):
+    result = tune(replace(SMALL, iterations=1, best_of=4), policy_dir, tmp_path)
+    best_of = result.best_of
+    assert best_of["n"] == 4
+    assert best_of["kl"] == pytest.approx(math.log(4) - 3 / 4)
+    # The first completion of each prompt is that of the report before, so the best is no worse.
+    assert best_of["reward_mean"] > result.before["reward_mean"]
+    low, high = best_of["reward_ci95"]
+    assert low <= best_of["reward_mean"] <= high
 
 
 def test_minibatches_hold_every_row_once_and_keep_the_completions_of_a_prompt_together():
@@ -198,7 +262,7 @@ def test_a_reward_that_is_no_number_names_the_iteration(policy_dir, tmp_path):
 
     # The starting policy is measured in one call, so the fourth is iteration 3.
     with pytest.raises(TrainingError, match="Iteration 3: The reward model gave nan"):
-        tune(SMALL, policy_dir, tmp_path, score=score)
+        tune(replace(SMALL, evaluate_every=0), policy_dir, tmp_path, score=score)
 
 
 def test_nothing_to_train_on_is_refused(policy_dir, tmp_path):
@@ -216,7 +280,7 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(policy_dir, tmp_path):
 def test_the_rollout_is_trained_on_alike_in_parts_and_whole(policy_dir, tmp_path, monkeypatch):
     weights = []
     for limit in (10_000, 1):
-        monkeypatch.setattr("app.training.ppo.TRAIN_TOKENS", limit)
+        monkeypatch.setattr("app.training.ppo_update.TRAIN_TOKENS", limit)
         tokenizer, policy = load_policy(policy_dir, None, 0)
         rollout = collect_rollout(
             policy,

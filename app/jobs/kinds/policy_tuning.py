@@ -139,10 +139,15 @@ def load_gold_rule(name: str | None) -> "Scorer | None":
 
 
 def write_result(
-    run_dir: Path, before: dict[str, Any], after: dict[str, Any], comparison: dict[str, Any]
+    run_dir: Path,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    comparison: dict[str, Any],
+    **more: Any,
 ) -> None:
-    """Keep what `adopt_policy` reads."""
-    write_json(run_dir / RESULT_FILE, {"before": before, "after": after, "comparison": comparison})
+    """Keep what `adopt_policy` reads; `more` goes into the outputs and the model's figures."""
+    moments = {"before": before, "after": after, "comparison": comparison}
+    write_json(run_dir / RESULT_FILE, {**moments, "more": more})
 
 
 def adopt_policy(
@@ -153,7 +158,7 @@ def adopt_policy(
     if (folder := find_folder(settings, tuned.parent)) is not None:
         record_weights(tuned.parent, noted_weights(run_dir, tuned.parent.id, folder))
     figures = {moment: _figures(result[moment]) for moment in MOMENTS}
-    figures["comparison"] = result.get("comparison", {})
+    figures |= {"comparison": result.get("comparison", {}), **result.get("more", {})}
     kept = {moment: result[moment].get("samples", [])[:SAMPLES_KEPT] for moment in MOMENTS}
     model = adopt_model(
         session,

@@ -107,7 +107,15 @@ def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
         judge.positive_class,
     )
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})
-    write_result(run_dir, result.before, result.after, result.comparison)
+    write_result(
+        run_dir,
+        result.before,
+        result.after,
+        result.comparison,
+        kept_iteration=result.iteration,
+        **({"best_of": result.best_of} if result.best_of else {}),
+        **({"stopped": result.stopped} if result.stopped else {}),
+    )
 
 
 def import_outputs(session: Session, job: Job, run_dir: Path, settings: Settings) -> dict[str, Any]:
@@ -150,5 +158,6 @@ KIND = JobKind(
         "Completion length": ("length_mean",),
         "Entropy": ("entropy",),
         "Clipped updates": ("clip_fraction",),
+        "Held-out repetition and variety": ("eval_repetition", "eval_distinct_bigrams"),
     },
 )
