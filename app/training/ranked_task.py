@@ -150,7 +150,8 @@ def hold_out_labelers(
             part = task.only_rankings(places)
             if places and part.pair_count():
                 into.append(part)
-    return kept, left_out
+    # Where the others only ever tie there would be nothing left to learn from.
+    return (kept, left_out) if kept else (list(tasks), [])
 
 
 def weigh_labelers(tasks: Sequence[RankedTask]) -> list[RankedTask]:

@@ -123,6 +123,18 @@ def test_nobody_is_held_out_where_that_would_cost_too_much(counts):
     assert hold_out_labelers(tasks, 0.1, 0) == (tasks, [])
 
 
+def test_nobody_is_held_out_where_the_others_only_tie():
+    tie, order = (1, 1, 1), (1, 2, 3)
+    tasks = [
+        make_task(number, [tie, tie, order if number < 2 else tie], ["r0", "r1", "r2"])
+        for number in range(4)
+    ]
+    for seed in range(6):
+        train, unseen = hold_out_labelers(tasks, 0.4, seed)
+        assert sum(task.pair_count() for task in train) > 0
+        assert not unseen or train != tasks
+
+
 def test_a_task_of_several_labelers_is_divided_between_the_two_sides():
     shared = make_task("shared", [(1, 2, 3), (2, 1, 3)], ["r0", "r1"])
     tasks = [replace(shared, ratings=[[7, 1, 1], [1, 7, 1]]), *crowd([0, 0, 30, 30])]
