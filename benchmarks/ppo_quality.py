@@ -9,6 +9,7 @@ was done before is found in WORK_DIR and not done again. Held-out prompts are se
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def sample_tasks(work: Path, policy_dir: Path, prompts: Sequence[Prompt]) -> lis
 def main() -> None:
     """Prepare, then tune once a seed and print before and after."""
     work = Path(sys.argv[1])
-    seeds = [int(seed) for seed in sys.argv[2:]]
+    seeds = [int(seed) for seed in sys.argv[2:]] or [0, 1, 2]
     work.mkdir(parents=True, exist_ok=True)
     policy_dir = ensure_starter("smollm2-135m-instruct", work / "models")
     backbone = ensure_starter("minilm-l6", work / "models")
@@ -142,8 +143,6 @@ def main() -> None:
 
 def overrides() -> dict[str, Any]:
     """Settings from the environment variable PPO_OVERRIDES, a JSON object; for trying others."""
-    import os
-
     given = json.loads(os.environ.get("PPO_OVERRIDES", "{}"))
     names = {item.name for item in fields(PPOConfig)}
     assert given.keys() <= names, given.keys() - names
@@ -172,17 +171,33 @@ def tune(
         held_out,
         run_dir,
         Printer(run_dir / "metrics.jsonl"),
+        gold_rule,
     )
     print(f"{label}: {time.monotonic() - started:.0f} s")
-    for moment in (result.before, result.after):
-        gold = [utility(measure_completion(str(row["completion"]))) for row in moment["samples"]]
-        low, high = moment["reward_ci95"]
-        print(
-            f"  reward {moment['reward_mean']:.3f} [{low:.3f}, {high:.3f}] "
-            f"gold {sum(gold) / len(gold):.3f} kl {moment['kl']:.2f} "
-            f"length {moment['length_mean']:.1f} ended {moment['eos_fraction']:.2f}",
-            flush=True,
-        )
+    for name, figures in (
+        ("before", result.before),
+        ("after", result.after),
+        ("best of n", result.best_of or {}),
+    ):
+        if figures:
+            print(f"  {name:<10}{describe(figures)}", flush=True)
+    print(f"  kept iteration {result.iteration}, {result.comparison}", flush=True)
+
+
+def describe(figures: Mapping[str, Any]) -> str:
+    """A line of figures."""
+    low, high = figures["reward_ci95"]
+    return (
+        f"reward {figures['reward_mean']:.3f} [{low:.3f}, {high:.3f}]  "
+        f"gold {figures['gold_mean']:.3f}  kl {figures['kl']:.2f}  "
+        f"length {figures['length_mean']:.1f}"
+    )
+
+
+def gold_rule(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
+    """What the simulated labelers were meant to say."""
+    assert len(prompts) == len(completions)
+    return [utility(measure_completion(text)) for text in completions]
 
 
 if __name__ == "__main__":
