@@ -1,0 +1,251 @@
+"""PPO iterations beside those of TRL 1.12, the last with a PPO: seconds and peak memory.
+
+    pip install --no-deps --target TRL_DIR trl==1.12.0
+    python -m benchmarks.ppo WORK_DIR TRL_DIR [full|lora] [completions per prompt] [iterations]
+
+Both tune SmolLM2-135M against a reward model of the same backbone (TRL's has to share the policy's
+tokenizer) with 16 completions of 48 tokens an iteration, 4 minibatches, one pass, Adam, float32 and
+as many threads. TRL gets a value model and a reference of its own, as it asks for; ours has one
+trunk. Neither checkpoints gradients. With several completions of a prompt TRL's batch holds the
+prompt as often. Each side runs in a process of its own, one after the other, and the first
+iteration, which warms up, does not count.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+COMPLETIONS = 16
+NEW_TOKENS = 48
+MINIBATCHES = 4
+LEARNING_RATE = 1e-5
+LORA_RANK = 8
+MAX_LENGTH = 256
+QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "prompts"
+
+
+def questions(count: int) -> list[list[dict[str, str]]]:
+    """Short prompts, each as messages."""
+    lines = (QUESTIONS / "vicuna_bench.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(line)["turns"][0] for line in lines]
+    short = [text for text in texts if len(text) < 300][:count]
+    return [[{"role": "user", "content": text}] for text in short]
+
+
+def prepare(work: Path) -> tuple[Path, Path]:
+    """The folders of the policy and of a reward model on its backbone, with an untaught head."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from app.inference.starters import ensure_starter
+
+    policy = ensure_starter("smollm2-135m-instruct", work / "models")
+    reward = work / "reward"
+    if not (reward / "config.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(policy)
+        model = AutoModelForSequenceClassification.from_pretrained(policy, num_labels=1)
+        model.config.pad_token_id = tokenizer.pad_token_id
+        model.save_pretrained(reward)
+        tokenizer.save_pretrained(reward)
+    return policy, reward
+
+
+def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
+    """Seconds of each iteration and stage."""
+    import torch
+
+    from app.training.advantages import leave_one_out
+    from app.training.configs import PPOConfig
+    from app.training.policy import load_policy
+    from app.training.ppo_update import update_policy
+    from app.training.reward_scorer import load_scorer
+    from app.training.rollouts import Prompt, collect_rollout
+
+    class Silence:
+        """A report that says nothing."""
+
+        def progress(self, *_: object) -> None: ...
+        def metrics(self, *_: object) -> None: ...
+        def samples(self, *_: object) -> None: ...
+        def log(self, _: str) -> None: ...
+        def check_cancelled(self) -> None: ...
+
+    policy_dir, reward_dir = prepare(work)
+    config = PPOConfig(
+        policy="ours",
+        reward_model="reward",
+        prompts_per_iteration=COMPLETIONS // each,
+        completions_per_prompt=each,
+        max_new_tokens=NEW_TOKENS,
+        minibatches=MINIBATCHES,
+        learning_rate=LEARNING_RATE,
+        lora_rank=LORA_RANK if lora else None,
+    )
+    tokenizer, policy = load_policy(policy_dir, config.lora_rank, 0)
+    score = load_scorer(reward_dir)
+    trained = [weight for weight in policy.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE, eps=1e-5)
+    asked = [Prompt(str(n), said) for n, said in enumerate(questions(COMPLETIONS // each))]
+    seconds, stages = [], []
+    for iteration in range(1, iterations + 2):
+        started = time.monotonic()
+        rollout = collect_rollout(
+            policy,
+            tokenizer,
+            score,
+            asked,
+            Silence(),
+            temperature=1.0,
+            max_new_tokens=NEW_TOKENS,
+            seed=iteration,
+            completions_per_prompt=each,
+        )
+        trained_at = time.monotonic()
+        scores = leave_one_out(rollout.scores - rollout.scores.mean(), each)
+        update_policy(policy, optimizer, rollout, scores, 0.05, config, iteration, Silence())
+        ended = time.monotonic()
+        seconds.append(ended - started)
+        stages.append({**rollout.seconds, "train_seconds": ended - trained_at})
+    means = {
+        name: sum(one[name] for one in stages[1:]) / iterations
+        for name in (
+            "generate_seconds",
+            "score_seconds",
+            "logprobs_seconds",
+            "train_seconds",
+        )
+    }
+    return {"seconds": seconds[1:], "stages": means, "threads": torch.get_num_threads()}
+
+
+def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
+    """Seconds of each iteration of TRL's PPOTrainer."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        TrainerCallback,
+    )
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    from app.inference.formatting import encode_prompt
+
+    policy_dir, reward_dir = prepare(work)
+    tokenizer = AutoTokenizer.from_pretrained(policy_dir, padding_side="left")
+    asked = [encode_prompt(tokenizer, said) for said in questions(COMPLETIONS // each)]
+    ended: list[float] = []
+
+    class Clock(TrainerCallback):
+        """Notes when each iteration ended."""
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ended.append(time.monotonic())
+
+    def causal() -> Any:
+        return AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32)
+
+    def classifier() -> Any:
+        return AutoModelForSequenceClassification.from_pretrained(
+            reward_dir, num_labels=1, dtype=torch.float32
+        )
+
+    arguments = PPOConfig(
+        output_dir=str(work / "trl"),
+        per_device_train_batch_size=COMPLETIONS // MINIBATCHES,
+        gradient_accumulation_steps=MINIBATCHES,
+        num_mini_batches=MINIBATCHES,
+        num_ppo_epochs=1,
+        local_rollout_forward_batch_size=COMPLETIONS,
+        response_length=NEW_TOKENS,
+        temperature=1.0,
+        stop_token="eos",  # a token of text
+        total_episodes=COMPLETIONS * (iterations + 1),
+        learning_rate=LEARNING_RATE,
+        optim="adamw_torch",
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        num_sample_generations=0,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    trainer = PPOTrainer(
+        args=arguments,
+        processing_class=tokenizer,
+        model=causal(),
+        ref_model=None if lora else causal(),
+        reward_model=classifier(),
+        value_model=classifier(),
+        train_dataset=Dataset.from_dict({"input_ids": [ids for ids in asked for _ in range(each)]}),
+        callbacks=[Clock()],
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM",
+            r=LORA_RANK,
+            lora_alpha=2 * LORA_RANK,
+            target_modules="all-linear",
+        )
+        if lora
+        else None,
+    )
+    trainer.train()
+    return {
+        "seconds": [after - before for before, after in pairwise(ended)],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def measure(side: str, arguments: list[str], trl_dir: str) -> dict[str, Any]:
+    """What one side says of itself, from a process of its own."""
+    environment = os.environ | {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    if side == "theirs":
+        environment["PYTHONPATH"] = f"{trl_dir}:{environment.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "benchmarks.ppo", "--side", side, *arguments]
+    ended = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    """Both sides, and the ratios."""
+    if sys.argv[1] == "--side":
+        side, work, mode, each, iterations = sys.argv[2:7]
+        run = run_ours if side == "ours" else run_theirs
+        result = run(Path(work), mode == "lora", int(each), int(iterations))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({**result, "peak_mb": peak}))
+        return
+    work, trl_dir = sys.argv[1:3]
+    mode = sys.argv[3] if len(sys.argv) > 3 else "full"
+    each = sys.argv[4] if len(sys.argv) > 4 else "1"
+    iterations = sys.argv[5] if len(sys.argv) > 5 else "2"
+    Path(work).mkdir(parents=True, exist_ok=True)
+    prepare(Path(work))
+    sides = {
+        side: measure(side, [work, mode, each, iterations], trl_dir) for side in ("ours", "theirs")
+    }
+    print(f"{mode}, {COMPLETIONS // int(each)} prompts x {each} completions")
+    for side, found in sides.items():
+        mean = sum(found["seconds"]) / len(found["seconds"])
+        stages = {name: round(value, 1) for name, value in found.get("stages", {}).items()}
+        print(
+            f"  {side:<7}{mean:6.1f} s an iteration, peak {found['peak_mb']:,.0f} MB, "
+            f"{found['threads']} threads {stages}"
+        )
+    best = {side: min(found["seconds"]) for side, found in sides.items()}
+    print(
+        f"  {best['theirs'] / best['ours']:.2f} times as fast, with "
+        f"{sides['ours']['peak_mb'] / sides['theirs']['peak_mb']:.2f} of the memory"
+    )
+
+
+if __name__ == "__main__":
+    main()
