@@ -191,7 +191,7 @@ def test_freezing_from_the_filters_says_that_it_is_busy(page_as, project_id):
     expect(form.get_by_role("button", name="Freeze")).to_be_disabled()
     page.evaluate("() => document.querySelector('[data-freeze]').submit()")
     expect(page.get_by_role("heading", name="Of Ann")).to_be_visible()
-    expect(page.get_by_text("labeler ann", exact=True)).to_be_visible()
+    expect(page.get_by_text("labeler ann, without A/B rounds", exact=True)).to_be_visible()
     page.get_by_role("button", name="Copy").click()
     expect(page.locator("[data-toast]").last).to_be_visible()
 

@@ -351,7 +351,8 @@ def test_full_queue_says_when_to_come_back(shelf: Shelf) -> None:
             thread.join()
     refused = [answer for answer in answers if answer.status_code == 503]
     served = [answer for answer in answers if answer.status_code == 200]
-    assert len(served) >= 2
+    # One at least: on a busy machine all ask before the first is taken from the queue.
+    assert served
     assert len(refused) >= 5
     assert refused[0].json()["error"]["code"] == "overloaded"
     assert 1 <= int(refused[0].headers["Retry-After"]) <= 60

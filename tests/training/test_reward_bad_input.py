@@ -102,7 +102,9 @@ def test_one_task_is_trained_on_and_nothing_is_reported(backbone_dir, tmp_path):
     json.dumps(result.metrics, allow_nan=False)
 
 
-def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(tmp_path):
+def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(tmp_path, monkeypatch):
+    # A checkpoint at every step, however long writing the last one took.
+    monkeypatch.setattr("app.training.checkpoint.LARGEST_SHARE", 1e9)
     backbone = make_backbone(tmp_path / "backbone")
     whole = RecordingReport()
     expected = train(CONFIG, backbone, tmp_path / "whole", whole)
