@@ -33,6 +33,7 @@ from app.registry.weights import FolderFile, count_parameters, list_files, weigh
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
 from app.web.job_results import list_figures
+from app.web.reward_words import HEADLINES, summarise_report
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.teaching import list_teachers
 from app.web.templating import redirect_with_message, render
@@ -229,6 +230,8 @@ def _render_model(
         name: value for name, value in model.metrics.items() if name not in ("before", "after")
     }
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
+    if model.kind == ModelKind.REWARD_MODEL:
+        plain = {name: value for name, value in plain.items() if name in HEADLINES}
     figures = list_figures(after or {}, before) if compared else list_figures(plain)
     folder = find_folder(settings, model)
     files: list[FolderFile] = list_files(folder) if folder else []
@@ -252,10 +255,10 @@ def _render_model(
             "teachers": list_teachers(taught, user),
             "figures": figures,
             "compared": compared,
+            "report": summarise_report(model),
             "wins": list_figures(model.metrics.get("comparison") or {}),
             "judge": model.reward_model_id or model.metrics.get("judge"),
             "measured_prompts": (after or {}).get("prompts") if compared else None,
-            "calibration": plain.get("calibration") or [],
             "samples": _pair_samples(model.metrics.get("samples")),
             **describe_verdicts(session, model),
             "folder": folder,
