@@ -60,6 +60,8 @@ class Result:
     wins: list[Figure]
     """How often the new completion of a prompt beats the old one."""
     figures: list[Figure]
+    samples: list[dict[str, Any]]
+    """What the policy wrote before and after, prompt by prompt."""
 
     @property
     def empty(self) -> bool:
@@ -104,15 +106,25 @@ def describe_result(session: Session, job: Job) -> Result:
     best_of = outputs.pop("best_of", None) or {}
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {name: value for name, value in outputs.items() if _is_plain(value)}
+    model = session.get(Model, model_id) if model_id else None
     return Result(
-        model=session.get(Model, model_id) if model_id else None,
+        model=model,
         snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
         comparison=list_figures(after, before, best_of) if compared else [],
         best_of_n=best_of.get("n"),
         prompts=after.get("prompts") if compared else None,
         wins=list_figures(wins or {}),
         figures=[*list_figures(metrics or {}), *list_figures(plain)],
+        samples=pair_samples(model.metrics.get("samples")) if model else [],
     )
+
+
+def pair_samples(samples: Any) -> list[dict[str, Any]]:
+    """What a policy wrote before and after, prompt by prompt."""
+    if not isinstance(samples, Mapping):
+        return []
+    rows = zip(samples.get("before", []), samples.get("after", []), strict=False)
+    return [{"prompt": after["prompt"], "before": before, "after": after} for before, after in rows]
 
 
 def list_figures(

@@ -32,7 +32,7 @@ from app.registry.service import (
 from app.registry.weights import FolderFile, count_parameters, list_files, weight_files
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
-from app.web.job_results import list_figures
+from app.web.job_results import list_figures, pair_samples
 from app.web.reward_words import HEADLINES, summarise_report
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.teaching import list_teachers
@@ -259,7 +259,7 @@ def _render_model(
             "wins": list_figures(model.metrics.get("comparison") or {}),
             "judge": model.reward_model_id or model.metrics.get("judge"),
             "measured_prompts": (after or {}).get("prompts") if compared else None,
-            "samples": _pair_samples(model.metrics.get("samples")),
+            "compared_samples": pair_samples(model.metrics.get("samples")),
             **describe_verdicts(session, model),
             "folder": folder,
             "parameters": model.parameters or _count_parameters(folder),
@@ -336,11 +336,3 @@ def _read_sampling(values: Mapping[str, str]) -> tuple[int, Sampling, int | None
         max_new_tokens=checked["max_new_tokens"],
     )
     return n, sampling, checked["seed"]
-
-
-def _pair_samples(samples: Any) -> list[dict[str, Any]]:
-    """What the policy wrote before and after, prompt by prompt."""
-    if not isinstance(samples, Mapping):
-        return []
-    rows = zip(samples.get("before", []), samples.get("after", []), strict=False)
-    return [{"prompt": after["prompt"], "before": before, "after": after} for before, after in rows]

@@ -28,6 +28,7 @@ from app.models import (
 )
 from app.projects.rounds import create_round, open_task_if_ready, settle_round
 from app.registry.service import archive_model, create_model
+from app.web.exploitation import WATCHED
 from tests.browser.whole_texts import RIGHT_TO_LEFT, TEXTS, UNBROKEN
 from tests.registry.reward_reports import make_report
 
@@ -205,6 +206,7 @@ def add_jobs(session: Session, admin: User, project: Project, snapshot_id: str) 
         log_tail=log,
     )
     names = ("reward_mean", "kl", "policy_loss", "value_loss", "length_mean", "train_seconds")
+    names += WATCHED
     rows = [
         {"job_id": running.id, "name": name, "step": step, "value": step / 7, "at": utc_now()}
         for step in range(1, 9)
