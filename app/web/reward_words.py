@@ -15,6 +15,7 @@ from app.web.plots import as_decimal, as_percent, describe_interval
 Metrics = Mapping[str, Any]
 
 CONSTANT_LOSS = log(2)
+LEAST_GAIN = 0.005
 WELL_CALIBRATED = 0.03
 LEAST_CORRELATION = 0.1
 
@@ -176,7 +177,10 @@ def report_figures(metrics: Metrics) -> list[Figure]:
             metrics.get("log_loss"),
             pairs,
             in_bands(
-                (CONSTANT_LOSS, "No better than giving every completion the same reward."),
+                (
+                    CONSTANT_LOSS - LEAST_GAIN,
+                    "No better than one reward for everything.",
+                ),
                 (0.55, "A little better than a constant reward."),
                 otherwise="Much better than a constant reward.",
             ),

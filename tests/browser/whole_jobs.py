@@ -56,31 +56,22 @@ def add_models(session: Session, admin: User, project: Project) -> dict[str, str
         sha256="ab" * 32,
         metrics=make_report(session, rankings),
     )
+    elsewhere = {"kind": ModelKind.REWARD_MODEL, "source": ModelSource.FOLDER, "location": "/x"}
     collapsed = create_model(
         session,
         id_hint="collapsed-reward-model",
-        kind=ModelKind.REWARD_MODEL,
-        source=ModelSource.FOLDER,
-        location="/nowhere",
+        **elsewhere,
         project_id=project.id,
         metrics=make_report(session, rankings, spread=1e-4),
     )
     earlier = create_model(
         session,
         id_hint="earlier-reward-model",
-        kind=ModelKind.REWARD_MODEL,
-        source=ModelSource.FOLDER,
-        location="/nowhere",
+        **elsewhere,
         project_id=project.id,
         metrics={"accuracy": 0.74, "accuracy_ci95": [0.5, 0.8], "log_loss": 0.52, "eval_pairs": 9},
     )
-    registered = create_model(
-        session,
-        id_hint="two-classes-made-elsewhere",
-        kind=ModelKind.REWARD_MODEL,
-        source=ModelSource.FOLDER,
-        location="/nowhere",
-    )
+    registered = create_model(session, id_hint="two-classes-made-elsewhere", **elsewhere)
     figures = {
         "reward_mean": -0.42,
         "reward_ci95": [-0.6, -0.2],

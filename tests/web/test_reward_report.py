@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from app.labeling.revocation import revoke_rankings
-from app.models import Model, ModelKind, Project, Ranking
+from app.models import Job, JobState, Model, ModelKind, Project, Ranking
 from app.preferences.erasure import erase_labeler
 from app.preferences.snapshots import create_snapshot
 from app.web.reward_words import Standing, find_standing, report_sentence, standing_words
@@ -176,6 +176,27 @@ def test_the_models_page_leads_to_the_report(admin_client: TestClient) -> None:
     page = admin_client.get("/models/judge").text
     assert f'href="{PATH}"' in page
     assert "Right on " in page
+
+
+def test_the_result_of_its_job_says_it_in_short(
+    app: FastAPI, admin_client: TestClient, project_id: str
+) -> None:
+    with app.state.database.write() as session:
+        metrics = session.get_one(Model, "judge").metrics
+        job = Job(
+            kind="reward_model",
+            project_id=project_id,
+            state=JobState.SUCCEEDED,
+            config={},
+            outputs={"model_id": "judge", "metrics": metrics},
+        )
+        session.add(job)
+        session.flush()
+        path = f"/jobs/{job.id}"
+    page = admin_client.get(path).text
+    assert f'href="{PATH}"' in page
+    assert report_sentence(metrics) in page
+    assert "Constant accuracy" not in page, "what the report shows better"
 
 
 def test_a_policy_has_no_report(app: FastAPI, admin_client: TestClient) -> None:
