@@ -48,6 +48,7 @@ from app.web import (
     ranking,
     ranking_imports,
     rankings,
+    reward_report,
     rounds,
     sign_in,
     snapshots,
@@ -108,6 +109,7 @@ WEB_ROUTERS = [
     deletion.router,
     jobs.router,
     models.router,
+    reward_report.router,
 ]
 
 

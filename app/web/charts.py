@@ -2,13 +2,26 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from app.jobs.feed import Series, thin
 from app.jobs.kind import JobKind
 from app.jobs.schema import label_of
+from app.web.exploitation import WATCHED
 
 TABLE_ROWS = 60
 TIMINGS = "Seconds by stage"
+
+
+class Place(StrEnum):
+    """Where on the page of a job a chart stands."""
+
+    MAIN = "main"
+    """Named by the kind."""
+    WATCHED = "watched"
+    """A look at held-out prompts: they tell by their sight together."""
+    MORE = "more"
+    """Folded away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +39,7 @@ class Chart:
 
     key: str
     title: str
-    main: bool
-    """Whether the kind named it; the others are folded away."""
+    place: Place
     lines: list[ChartLine]
     rows: list[tuple[int, list[float | None]]]
     """Steps with a value for each line; thinned, the last step always among them."""
@@ -37,8 +49,10 @@ def build_charts(kind: JobKind | None, series: list[Series]) -> list[Chart]:
     """The kind's own groups first, in its order; then a chart for each other series; timings last.
 
     A group shows once one of its series has a point. A kind without groups has only main charts.
+    What is watched on held-out prompts has a chart each, the reward's first.
     """
     left = {one.name: one for one in series}
+    watched = [(label_of(name), [left.pop(name)]) for name in WATCHED if name in left]
     groups = (kind.metric_groups if kind else None) or {}
     grouped = [
         (title, [left.pop(name) for name in names if name in left])
@@ -48,13 +62,16 @@ def build_charts(kind: JobKind | None, series: list[Series]) -> list[Chart]:
     grouped += [(label_of(name), [one]) for name, one in left.items()]
     grouped.append((TIMINGS, timings))
     return [
-        _chart(title, members, main=title in groups or not groups)
-        for title, members in grouped
-        if members
+        *(_chart(title, members, Place.WATCHED) for title, members in watched),
+        *(
+            _chart(title, members, Place.MAIN if title in groups or not groups else Place.MORE)
+            for title, members in grouped
+            if members
+        ),
     ]
 
 
-def _chart(title: str, members: list[Series], *, main: bool) -> Chart:
+def _chart(title: str, members: list[Series], place: Place) -> Chart:
     lines = [
         ChartLine(
             name=one.name,
@@ -71,4 +88,4 @@ def _chart(title: str, members: list[Series], *, main: bool) -> Chart:
         for step, value in zip(shown.steps, shown.values, strict=True):
             by_step.setdefault(step, [None] * len(members))[index] = value
     key = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    return Chart(key=key, title=title, main=main, lines=lines, rows=sorted(by_step.items()))
+    return Chart(key=key, title=title, place=place, lines=lines, rows=sorted(by_step.items()))

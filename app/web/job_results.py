@@ -10,6 +10,7 @@ from app.jobs.kind import JobKind
 from app.jobs.schema import config_fields, label_of, show_value
 from app.models import Job, Model, Snapshot
 from app.web.job_forms import describe_snapshot
+from app.web.reward_words import HEADLINES, Summary, summarise_report
 
 INTERVAL = "_ci95"
 """Ending of the name of a 95% interval; it belongs to the figure of the same or the mean's name."""
@@ -60,6 +61,10 @@ class Result:
     wins: list[Figure]
     """How often the new completion of a prompt beats the old one."""
     figures: list[Figure]
+    report: Summary | None
+    """Of a reward model, what its report comes to."""
+    samples: list[dict[str, Any]]
+    """What the policy wrote before and after, prompt by prompt."""
 
     @property
     def empty(self) -> bool:
@@ -104,15 +109,29 @@ def describe_result(session: Session, job: Job) -> Result:
     best_of = outputs.pop("best_of", None) or {}
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {name: value for name, value in outputs.items() if _is_plain(value)}
+    model = session.get(Model, model_id) if model_id else None
+    report = summarise_report(model) if model else None
+    if report is not None:
+        metrics = {name: value for name, value in (metrics or {}).items() if name in HEADLINES}
     return Result(
-        model=session.get(Model, model_id) if model_id else None,
+        model=model,
         snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
         comparison=list_figures(after, before, best_of) if compared else [],
         best_of_n=best_of.get("n"),
         prompts=after.get("prompts") if compared else None,
         wins=list_figures(wins or {}),
         figures=[*list_figures(metrics or {}), *list_figures(plain)],
+        report=report,
+        samples=pair_samples(model.metrics.get("samples")) if model else [],
     )
+
+
+def pair_samples(samples: Any) -> list[dict[str, Any]]:
+    """What a policy wrote before and after, prompt by prompt."""
+    if not isinstance(samples, Mapping):
+        return []
+    rows = zip(samples.get("before", []), samples.get("after", []), strict=False)
+    return [{"prompt": after["prompt"], "before": before, "after": after} for before, after in rows]
 
 
 def list_figures(

@@ -17,6 +17,7 @@ from app.jobs.schema import config_fields, read_form
 from app.models import Job, JobEvent, JobState, Project, User
 from app.projects.service import get_project
 from app.web.charts import build_charts
+from app.web.exploitation import TITLE, exploitation_sentence
 from app.web.job_forms import MODELS_FOR, JobForm, build_form, has_form
 from app.web.job_results import describe_config, describe_result
 from app.web.templating import redirect, redirect_with_message, render
@@ -204,6 +205,7 @@ def show_job(
     steps = feed.sample_steps(session, job_id)
     shown_step = step if step in steps else next(reversed(steps), None)
     samples = feed.read_samples(session, steps[shown_step]) if shown_step is not None else []
+    series = feed.list_series(session, job_id)
     waiting = job.state == JobState.QUEUED
     return render(
         request,
@@ -215,7 +217,9 @@ def show_job(
             "state": JobState(job.state),
             "colors": STATE_COLORS,
             "position": str(position),
-            "charts": build_charts(kind, feed.list_series(session, job_id)),
+            "charts": build_charts(kind, series),
+            "exploitation_title": TITLE,
+            "exploitation": exploitation_sentence(series),
             "steps": list(steps),
             "step": shown_step,
             "followed": step is None,

@@ -32,7 +32,8 @@ from app.registry.service import (
 from app.registry.weights import FolderFile, count_parameters, list_files, weight_files
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
-from app.web.job_results import list_figures
+from app.web.job_results import list_figures, pair_samples
+from app.web.reward_words import HEADLINES, summarise_report
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.teaching import list_teachers
 from app.web.templating import redirect_with_message, render
@@ -229,6 +230,8 @@ def _render_model(
         name: value for name, value in model.metrics.items() if name not in ("before", "after")
     }
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
+    if model.kind == ModelKind.REWARD_MODEL:
+        plain = {name: value for name, value in plain.items() if name in HEADLINES}
     figures = list_figures(after or {}, before) if compared else list_figures(plain)
     folder = find_folder(settings, model)
     files: list[FolderFile] = list_files(folder) if folder else []
@@ -252,11 +255,11 @@ def _render_model(
             "teachers": list_teachers(taught, user),
             "figures": figures,
             "compared": compared,
+            "report": summarise_report(model),
             "wins": list_figures(model.metrics.get("comparison") or {}),
             "judge": model.reward_model_id or model.metrics.get("judge"),
             "measured_prompts": (after or {}).get("prompts") if compared else None,
-            "calibration": plain.get("calibration") or [],
-            "samples": _pair_samples(model.metrics.get("samples")),
+            "compared_samples": pair_samples(model.metrics.get("samples")),
             **describe_verdicts(session, model),
             "folder": folder,
             "parameters": model.parameters or _count_parameters(folder),
@@ -333,11 +336,3 @@ def _read_sampling(values: Mapping[str, str]) -> tuple[int, Sampling, int | None
         max_new_tokens=checked["max_new_tokens"],
     )
     return n, sampling, checked["seed"]
-
-
-def _pair_samples(samples: Any) -> list[dict[str, Any]]:
-    """What the policy wrote before and after, prompt by prompt."""
-    if not isinstance(samples, Mapping):
-        return []
-    rows = zip(samples.get("before", []), samples.get("after", []), strict=False)
-    return [{"prompt": after["prompt"], "before": before, "after": after} for before, after in rows]

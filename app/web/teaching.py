@@ -22,13 +22,14 @@ class TeacherRow:
 def list_teachers(taught: ModelLabelers, user: User) -> list[TeacherRow]:
     """The first labelers behind a model: admins are led to their page, others to their rankings."""
     return [
-        TeacherRow(teacher=teacher, href=_teacher_href(teacher, user))
+        TeacherRow(teacher=teacher, href=labeler_link(user, teacher.project.id, teacher.labeler))
         for teacher in taught.labelers[:MOST_TEACHERS]
     ]
 
 
-def _teacher_href(teacher: Teacher, user: User) -> str:
+def labeler_link(user: User, project_id: str, labeler: str) -> str:
+    """Where this person may read about a labeler: admins on their page, others their rankings."""
     if user.role == Role.ADMIN:
-        return labeler_href(teacher.project.id, teacher.labeler)
-    query = urlencode({"labeler": teacher.labeler, "view": "rankings"})
-    return f"/projects/{teacher.project.id}/pairs?{query}"
+        return labeler_href(project_id, labeler)
+    query = urlencode({"labeler": labeler, "view": "rankings"})
+    return f"/projects/{project_id}/pairs?{query}"

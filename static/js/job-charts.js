@@ -65,8 +65,8 @@ export class Charts {
         return own?.dataset.lines === card.dataset.lines ? own : document.importNode(card, true);
       });
       here.replaceChildren(...cards);
-      const folded = here.closest("details");
-      if (folded) folded.hidden = cards.length === 0;
+      const group = here.closest("[data-chart-group]");
+      if (group) group.hidden = cards.length === 0;
     }
     this.adopt();
     this.draw();

@@ -94,8 +94,12 @@ document.addEventListener("htmx:before:request", (event) => {
   if (connected && sourceElement === root() && sourceEvent?.type === "every") event.preventDefault();
 });
 
-// A page that polled because there was no stream has new points, too.
+// A page that polled because there was no stream has new points, too. The charts are left as they are
+// by a swap, so that the sentence among them is put there.
 document.addEventListener("htmx:after:swap", () => {
+  const said = document.querySelector("[data-exploitation-here]");
+  const words = root()?.dataset.exploitation;
+  if (said && words !== undefined && said.textContent !== words) said.textContent = words;
   if (!connected && document.getElementById("job-charts")) charts.load();
 });
 

@@ -94,6 +94,25 @@ def test_progress_charts_samples_and_log_follow_the_job_without_a_reload(
     assert page.evaluate("window.sameDocument")
 
 
+def test_whether_the_reward_is_exploited_is_said_anew_with_every_look(
+    live_server: LiveServer, page_as: OpenPage, job_id: str
+) -> None:
+    page = page_as("admin")
+    page.goto(f"/jobs/{job_id}")
+    panel = page.get_by_role("region", name="Is the reward being exploited?")
+    expect(page.locator('[data-chart="reward"] canvas')).to_be_visible()
+    expect(panel).to_be_hidden()
+    add_step(live_server, job_id, 4, "eval_reward_mean", "eval_length_mean")
+    expect(panel.locator("canvas")).to_have_count(2)
+    expect(panel.get_by_role("status")).to_have_text(
+        "One look so far; the next one shows where it goes."
+    )
+    add_step(live_server, job_id, 8, "eval_reward_mean", "eval_length_mean")
+    expect(panel.get_by_role("status")).to_contain_text(
+        "Perhaps: since step 4 the held-out reward rose by 0.5 while completions grew"
+    )
+
+
 def test_the_page_follows_by_polling_where_no_stream_comes_through(
     live_server: LiveServer, page_as: OpenPage, job_id: str
 ) -> None:

@@ -105,7 +105,14 @@ def _add_job(session: Session, project: Project) -> Job:
         parent_id=OLD,
         reward_model_id=JUDGE,
         job_id=job.id,
-        metrics={"before": figures, "after": {**figures, "reward_mean": 0.9, "kl": 2.5}},
+        metrics={
+            "before": figures,
+            "after": {**figures, "reward_mean": 0.9, "kl": 2.5},
+            "samples": {
+                moment: [{"prompt": "Why?", "completion": one, "reward": 0.5} for one in TEXTS]
+                for moment in ("before", "after")
+            },
+        },
         **here,
     )
     return job

@@ -17,6 +17,7 @@ from app.models import (
     ModelKind,
     ModelSource,
     Project,
+    Ranking,
     Round,
     Snapshot,
     Task,
@@ -27,7 +28,9 @@ from app.models import (
 )
 from app.projects.rounds import create_round, open_task_if_ready, settle_round
 from app.registry.service import archive_model, create_model
+from app.web.exploitation import WATCHED
 from tests.browser.whole_texts import RIGHT_TO_LEFT, TEXTS, UNBROKEN
+from tests.registry.reward_reports import make_report
 
 POLICY = "smollm2-135m-instruct"
 
@@ -35,16 +38,7 @@ POLICY = "smollm2-135m-instruct"
 def add_models(session: Session, admin: User, project: Project) -> dict[str, str]:
     """A reward model of the snapshot, a policy tuned against it, a served one, an archived one."""
     snapshot = session.scalars(select(Snapshot).order_by(Snapshot.id).limit(1)).one()
-    bins = [
-        {
-            "low": n / 5,
-            "high": (n + 1) / 5,
-            "predicted": n / 5 + 0.1,
-            "observed": n / 5 + 0.05,
-            "pairs": 12 + n,
-        }
-        for n in range(5)
-    ]
+    rankings = session.scalars(select(Ranking).where(Ranking.current).order_by(Ranking.id)).all()
     judge = create_model(
         session,
         id_hint="library-answers-reward-model",
@@ -60,19 +54,24 @@ def add_models(session: Session, admin: User, project: Project) -> dict[str, str
         parameters=22_700_000,
         size_bytes=91_000_000,
         sha256="ab" * 32,
-        metrics={
-            "accuracy": 0.74,
-            "accuracy_ci95": [0.68, 0.8],
-            "log_loss": 0.52,
-            "reward_std": 1.1,
-            "length_correlation": 0.31,
-            "longer_wins_accuracy": 0.58,
-            "human_agreement": 0.71,
-            "eval_pairs": 120,
-            "eval_prompts": 20,
-            "calibration": bins,
-        },
+        metrics=make_report(session, rankings),
     )
+    elsewhere = {"kind": ModelKind.REWARD_MODEL, "source": ModelSource.FOLDER, "location": "/x"}
+    collapsed = create_model(
+        session,
+        id_hint="collapsed-reward-model",
+        **elsewhere,
+        project_id=project.id,
+        metrics=make_report(session, rankings, spread=1e-4),
+    )
+    earlier = create_model(
+        session,
+        id_hint="earlier-reward-model",
+        **elsewhere,
+        project_id=project.id,
+        metrics={"accuracy": 0.74, "accuracy_ci95": [0.5, 0.8], "log_loss": 0.52, "eval_pairs": 9},
+    )
+    registered = create_model(session, id_hint="two-classes-made-elsewhere", **elsewhere)
     figures = {
         "reward_mean": -0.42,
         "reward_ci95": [-0.6, -0.2],
@@ -112,7 +111,12 @@ def add_models(session: Session, admin: User, project: Project) -> dict[str, str
         session, id_hint="old-try", kind=ModelKind.POLICY, source=ModelSource.FOLDER, location="/x"
     )
     archive_model(session, admin, old)
-    return {"reward_model_id": judge.id, "policy_id": tuned.id, "served_id": served.id}
+    others = {
+        "collapsed_id": collapsed.id,
+        "earlier_id": earlier.id,
+        "registered_id": registered.id,
+    }
+    return others | {"reward_model_id": judge.id, "policy_id": tuned.id, "served_id": served.id}
 
 
 def add_rounds(session: Session, admin: User, project: Project) -> dict[str, str]:
@@ -193,6 +197,7 @@ def add_jobs(session: Session, admin: User, project: Project, snapshot_id: str) 
         log_tail=log,
     )
     names = ("reward_mean", "kl", "policy_loss", "value_loss", "length_mean", "train_seconds")
+    names += WATCHED
     rows = [
         {"job_id": running.id, "name": name, "step": step, "value": step / 7, "at": utc_now()}
         for step in range(1, 9)

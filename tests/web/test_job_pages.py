@@ -249,6 +249,56 @@ def test_a_result_without_a_judge_has_no_empty_rows_and_one_with_it_has_win_rate
     assert "Gold-rule win rate 0.625" in text
 
 
+def test_what_is_watched_on_held_out_prompts_stands_together_with_what_it_comes_to(
+    app: FastAPI, admin_client: TestClient, ppo_job: str
+) -> None:
+    page = admin_client.get(f"/jobs/{ppo_job}").text
+    assert re.search(r"data-chart-group[^>]* hidden>\s*<h2[^>]*>Is the reward", page)
+    values = {"eval_reward_mean": (0.1, 0.9), "eval_gold_mean": (0.5, 0.25), "loss": (1.0, 1.0)}
+    with app.state.database.write() as session:
+        at = lock_job(session, ppo_job).created_at
+        rows = [
+            {"job_id": ppo_job, "name": name, "step": 5 * step, "value": value, "at": at}
+            for name, both in values.items()
+            for step, value in enumerate(both, start=1)
+        ]
+        upsert_metrics(session, rows)
+    page = admin_client.get(f"/jobs/{ppo_job}").text
+    said = "Perhaps: since step 5 the held-out reward rose by 0.8 while the gold rule fell by 0.25."
+    assert page.count(said) == 2, "in the panel, and where a swap finds it"
+    panel = page.split('data-charts="watched"')[1].split("</section>")[0]
+    assert re.findall(r'data-chart="([^"]+)"', panel) == [
+        "held-out-reward-mean",
+        "held-out-gold-rule-mean",
+    ]
+    assert not re.search(r"data-chart-group[^>]* hidden>\s*<h2[^>]*>Is the reward", page)
+
+
+def test_samples_before_and_after_stand_on_the_page_of_the_job(
+    app: FastAPI, admin_client: TestClient, ppo_job: str
+) -> None:
+    with app.state.database.write() as session:
+        model = create_model(
+            session,
+            id_hint="tuned",
+            kind=ModelKind.POLICY,
+            source=ModelSource.FOLDER,
+            location="/nowhere",
+            metrics={
+                "samples": {
+                    moment: [{"prompt": "Why?", "completion": f"<i>{moment}</i>", "reward": 0.5}]
+                    for moment in ("before", "after")
+                }
+            },
+        )
+        job, outputs = lock_job(session, ppo_job), {"model_id": model.id}
+        finish_job(session, job, JobState.SUCCEEDED, kind=None, outputs=outputs)
+    page = admin_client.get(f"/jobs/{ppo_job}").text
+    assert "What changed, on held-out prompts" in page
+    assert "&lt;i&gt;before&lt;/i&gt;" in page
+    assert "&lt;i&gt;after&lt;/i&gt;" in page
+
+
 def test_the_form_of_dpo_offers_what_can_be_chosen_and_refuses_the_rest(
     admin_client: TestClient, project_id: str
 ) -> None:

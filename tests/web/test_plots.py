@@ -6,14 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.web.plots import (
+    CalibrationBin,
     ScatterPoint,
+    as_decimal,
     as_seconds,
     leaves_out,
     lies_below,
+    plot_calibration,
     plot_days,
     plot_forest,
     plot_histogram,
     plot_matrix,
+    plot_mirrored,
     plot_scatter,
     plot_weeks,
     spark_days,
@@ -248,3 +252,46 @@ def test_drawings_escape_names_and_carry_no_inline_style() -> None:
     assert "style=" not in drawn
     assert drawn.count('role="img"') == 2
     assert "nan" not in drawn
+
+
+def test_mirrored_bars_grow_from_one_base_on_one_scale() -> None:
+    plot = plot_mirrored(
+        "rewards",
+        "Rewards",
+        [-1.0, 0.0, 1.0],
+        [0, 8],
+        [4, 0],
+        finding="Apart.",
+        up_title="Chosen",
+        down_title="Rejected",
+        x_title="Reward",
+        noun="pair",
+        format_=as_decimal,
+    )
+    (up,), (down,) = plot.up, plot.down
+    assert up.y + up.height == pytest.approx(50)
+    assert down.y == 50
+    assert up.height == pytest.approx(2 * down.height)
+    assert up.x > 50 > down.x + down.width
+    assert plot.table.rows == [["−1.00 to 0.00", "0", "4"], ["0.00 to 1.00", "8", "0"]]
+    drawn = draw("mirrored", plot)
+    assert drawn.count("<rect") == 2
+    assert "Rejected, −1.00 to 0.00: 4 pairs" in drawn
+
+
+def test_calibrated_bins_lie_on_the_line_and_areas_grow_with_pairs() -> None:
+    bins = [
+        CalibrationBin(low=0.5, high=0.6, sureness=0.55, right=0.55, n=25),
+        CalibrationBin(low=0.9, high=1.0, sureness=0.95, right=0.75, n=100),
+    ]
+    plot = plot_calibration("calibration", "Calibration", bins, finding="Too sure.", noun="pair")
+    exact, too_sure = plot.dots
+
+    def line_at(x: float) -> float:
+        return plot.line_from + (plot.line_to - plot.line_from) * x / 100
+
+    assert exact.y == pytest.approx(line_at(exact.x))
+    assert too_sure.y > line_at(too_sure.x), "below the line, as SVG counts"
+    assert too_sure.radius == pytest.approx(2 * exact.radius)
+    assert plot.table.rows[1] == ["90% and 100%", "95%", "75%", "100"]
+    assert "95% sure, right 75% of the time: 100 pairs" in draw("calibration", plot)

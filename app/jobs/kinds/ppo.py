@@ -158,6 +158,5 @@ KIND = JobKind(
         "Completion length": ("length_mean",),
         "Entropy": ("entropy",),
         "Clipped updates": ("clip_fraction",),
-        "Held-out repetition and variety": ("eval_repetition", "eval_distinct_bigrams"),
     },
 )

@@ -13,6 +13,7 @@ from app.web.plots.bars import (
     plot_histogram,
     spark_days,
 )
+from app.web.plots.calibration import CalibrationBin, CalibrationPlot, plot_calibration
 from app.web.plots.intervals import (
     ForestPlot,
     LinePlot,
@@ -22,6 +23,7 @@ from app.web.plots.intervals import (
     plot_weeks,
 )
 from app.web.plots.matrix import HeatMatrix, plot_matrix
+from app.web.plots.mirrored import MirroredPlot, plot_mirrored
 from app.web.plots.scales import (
     Interval,
     as_count,
@@ -34,10 +36,13 @@ from app.web.plots.scatter import ScatterPlot, ScatterPoint, plot_scatter
 
 __all__ = [
     "BarPlot",
+    "CalibrationBin",
+    "CalibrationPlot",
     "ForestPlot",
     "HeatMatrix",
     "Interval",
     "LinePlot",
+    "MirroredPlot",
     "ScatterPlot",
     "ScatterPoint",
     "Sparkline",
@@ -48,10 +53,12 @@ __all__ = [
     "describe_interval",
     "leaves_out",
     "lies_below",
+    "plot_calibration",
     "plot_days",
     "plot_forest",
     "plot_histogram",
     "plot_matrix",
+    "plot_mirrored",
     "plot_scatter",
     "plot_weeks",
     "spark_days",
