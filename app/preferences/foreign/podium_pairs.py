@@ -53,6 +53,8 @@ def _prompt(row: Row) -> Any:
     if not messages:
         return take_text(row, "prompt")
     prompt = check_any_prompt(messages, "prompt_messages")
+    if isinstance(prompt, str):
+        return prompt
     if len(prompt) == 1 and prompt[0]["content"] == row.get("prompt"):
         return row["prompt"]
     return prompt
