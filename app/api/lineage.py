@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.api.models import LineageOut, describe_lineage
+from app.api.model_schemas import LineageOut
+from app.api.models import describe_lineage
 from app.api.paging import Limit, page_of
 from app.dependencies import ReadSession, Researcher
 from app.models import Model, Ranking, Round, Snapshot

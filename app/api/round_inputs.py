@@ -31,7 +31,7 @@ class SamplingIn(BaseModel):
         default=None,
         ge=0,
         le=2**31 - 1,
-        description="The same seed gives the same completions; null draws one and keeps it.",
+        description="The same seed gives the same completions; null draws one. A round keeps it.",
         examples=[7],
     )
 
