@@ -9,7 +9,11 @@ Beside what `evaluate_rewards` gives for the held-out prompts:
   names nobody whom erasing has forgotten.
 - `held_out_labelers`: `labelers` and `rankings` left out of training, and figures of all their
   pairs, on prompts that were trained on with others' rankings; None where nobody was left out.
-- `constant_accuracy`: 0.5, what any constant reward scores.
+- `constant_accuracy`: 0.5, what any constant reward scores whatever the pairs: it has no interval.
+- `length_sample`: `points`, rows of length in characters and reward of held-out completions, at most
+  `LENGTH_POINTS` of them drawn with a fixed seed; `completions`, how many there are; `fifths`, of
+  all of them in five parts by length: `from` and `to` in characters, `length` and `reward` (means)
+  and `completions`. Parts without a completion are left out.
 - `chosen_histogram` and `rejected_histogram`: rewards of the better and of the worse completion of
   every pair; `edges` are common to both, one more than `counts`.
 - `worst_mistakes`: at most ten pairs, each of another task, in which the rejected completion is
@@ -28,6 +32,7 @@ prompts, None for one prompt), `pairs`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,6 +48,7 @@ from app.training.reward_metrics import (
 
 COLLAPSED_STD = 0.01
 WORST_PAIRS = 10
+LENGTH_POINTS = 400
 LONGEST_TEXT = 2000
 
 
@@ -99,6 +105,7 @@ def describe_rewards(held_out: Scored, unseen_labelers: Scored) -> dict[str, Any
     return {
         **metrics,
         "constant_accuracy": 0.5,
+        "length_sample": _length_sample(held_out),
         "collapsed": None if std is None else std < COLLAPSED_STD,
         "by_rank_distance": _by(pairs, "distance", lambda pair: pair.distance),
         "by_round": _by(pairs, "round_id", lambda pair: pair.task.round_id or None),
@@ -164,6 +171,32 @@ def _histograms(pairs: Sequence[_Pair]) -> dict[str, Any]:
     return {
         "chosen_histogram": histogram_of(chosen, both),
         "rejected_histogram": histogram_of(rejected, both),
+    }
+
+
+def _length_sample(scored: Scored) -> dict[str, Any]:
+    points = [
+        [len(text), reward]
+        for task, rewards in zip(scored.tasks, scored.rewards, strict=True)
+        for text, reward in zip(task.completions, rewards.tolist(), strict=True)
+    ]
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0)).tolist()
+    ordered = sorted(points)
+    edges = [round(len(points) * part / 5) for part in range(6)]
+    parts = [ordered[start:end] for start, end in pairwise(edges) if end > start]
+    return {
+        "completions": len(points),
+        "points": [points[place] for place in sorted(order[:LENGTH_POINTS])],
+        "fifths": [
+            {
+                "from": part[0][0],
+                "to": part[-1][0],
+                "length": sum(length for length, _ in part) / len(part),
+                "reward": sum(reward for _, reward in part) / len(part),
+                "completions": len(part),
+            }
+            for part in parts
+        ],
     }
 
 

@@ -41,6 +41,37 @@ def test_the_length_floor_and_correlation():
     assert tie["longer_wins_accuracy"] == pytest.approx((0.5 + 1 + 1) / 3)
 
 
+def test_the_gain_over_length_is_paired_by_prompt():
+    # Length and model are both right on half of the prompts, and each time on the same ones: far
+    # apart as their own intervals are, the difference is 0 without a doubt.
+    half = [task(f"p{n}", ("a", "bb"), ((1, 2) if n % 2 else (2, 1),)) for n in range(20)]
+    likes_longer = evaluate_rewards(half, [torch.tensor([0.0, 1.0])] * 20)
+    low, high = likes_longer["accuracy_ci95"]
+    assert high - low > 0.3
+    assert likes_longer["longer_wins_accuracy_ci95"] == [low, high]
+    assert likes_longer["gain_over_longer"] == 0
+    assert likes_longer["gain_over_longer_ci95"] == [0, 0]
+    right = evaluate_rewards(half, [torch.tensor([n % 2, 1.0 - n % 2]) for n in range(20)])
+    assert right["gain_over_longer"] == 0.5
+    assert right["gain_over_longer_ci95"][0] > 0
+
+
+def test_the_correlation_with_length_has_an_interval_over_prompts():
+    lengths = [("a" * (n % 7 + 1), "b" * (n % 3 + 4)) for n in range(20)]
+    tasks = [task(f"p{n}", texts, ((1, 2),)) for n, texts in enumerate(lengths)]
+    noise = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    rewards = [torch.tensor([len(t) for t in texts]) + noise[n] for n, texts in enumerate(lengths)]
+    found = evaluate_rewards(tasks, rewards)
+    low, high = found["length_correlation_ci95"]
+    both = torch.stack(
+        [torch.tensor([float(len(t)) for p in lengths for t in p]), torch.cat(rewards)]
+    )
+    assert found["length_correlation"] == pytest.approx(torch.corrcoef(both)[0, 1].item())
+    assert 0 < low < found["length_correlation"] < high <= 1
+    constant = evaluate_rewards(tasks, [torch.zeros(2)] * 20)
+    assert constant["length_correlation_ci95"] is None
+
+
 def test_every_labelers_pairs_count_in_the_accuracy():
     metrics = evaluate_rewards(
         [task(rankings=((1, 2, 3), (3, 2, 1)))], [torch.tensor([3.0, 2.0, 1.0])]
@@ -51,10 +82,14 @@ def test_every_labelers_pairs_count_in_the_accuracy():
 
 def test_human_agreement_is_over_pairs_both_labelers_order():
     # (1,2,3) against (1,1,2): the second orders (0,2) and (1,2) only, and agrees on both.
-    assert human_agreement([task(rankings=((1, 2, 3), (1, 1, 2)))]) == 1.0
+    assert human_agreement([task(rankings=((1, 2, 3), (1, 1, 2)))]) == (1.0, None, 2)
     # (1,2,3) against (1,3,2): (0,1) and (0,2) agree, (1,2) does not.
-    assert human_agreement([task(rankings=((1, 2, 3), (1, 3, 2)))]) == pytest.approx(2 / 3)
-    assert human_agreement([task()]) is None
+    share, interval, pairs = human_agreement([task(rankings=((1, 2, 3), (1, 3, 2)))])
+    assert (share, interval, pairs) == (pytest.approx(2 / 3), None, 3)
+    assert human_agreement([task()]) == (None, None, 0)
+    apart = [task("p", ("a", "b"), ((1, 2), (1, 2))), task("q", ("a", "b"), ((1, 2), (2, 1)))]
+    # A draw of two prompts holds 0, 1 or 2 of the one on which they agree.
+    assert human_agreement(apart) == (0.5, [0.0, 1.0], 2)
 
 
 def test_a_calibrated_model_has_little_error():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.training.ranked_task import RankedTask, hold_out_labelers, weigh_labelers
-from app.training.reward_report import COLLAPSED_STD, Scored, describe_rewards
+from app.training.reward_report import COLLAPSED_STD, LENGTH_POINTS, Scored, describe_rewards
 
 NOBODY = Scored([], [])
 
@@ -52,6 +52,21 @@ def test_accuracy_by_distance_round_and_labeler():
     assert report["constant_accuracy"] == 0.5
     assert report["uncertainty"] is None
     json.dumps(report, allow_nan=False)
+
+
+def test_completions_are_shown_by_their_length_a_sample_of_many():
+    few = describe_rewards(Scored([make_task(0)], one_head([3.0, 2.0, 1.0])), NOBODY)
+    assert few["length_sample"]["points"] == [[1, 3.0], [2, 2.0], [3, 1.0]]
+    assert [part["reward"] for part in few["length_sample"]["fifths"]] == [3.0, 2.0, 1.0]
+    tasks = [make_task(number) for number in range(LENGTH_POINTS)]
+    rewards = one_head(*[[float(number), 0.0, 0.0] for number in range(LENGTH_POINTS)])
+    many = describe_rewards(Scored(tasks, rewards), NOBODY)["length_sample"]
+    assert many["completions"] == 3 * LENGTH_POINTS
+    assert len(many["points"]) == LENGTH_POINTS
+    assert sum(part["completions"] for part in many["fifths"]) == 3 * LENGTH_POINTS
+    # Of three equally many lengths, the shortest fill the first fifth.
+    assert (many["fifths"][0]["from"], many["fifths"][0]["to"]) == (1, 1)
+    assert (many["fifths"][-1]["from"], many["fifths"][-1]["to"]) == (3, 3)
 
 
 def test_chosen_and_rejected_rewards_share_their_bins():
