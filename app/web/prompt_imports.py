@@ -18,8 +18,8 @@ from app.projects.import_runs import ImportState, discard_import, read_progress
 from app.projects.prompt_mapping import PROMPT_COLUMNS, PromptMapping, PromptReading
 from app.projects.prompts import PreviewedPrompt, PromptsPreview, find_stored, preview_prompts
 from app.projects.reading import SUFFIXES, ImportFormat
-from app.projects.service import get_project, refuse_archived
-from app.projects.uploads import Upload, UploadKind, choose, get_upload
+from app.projects.service import get_project
+from app.projects.uploads import Upload, UploadKind, choose
 from app.settings import Settings
 from app.web.forms import FormFields
 from app.web.templating import redirect, render
@@ -27,6 +27,8 @@ from app.web.uploads import (
     UploadedForm,
     begin_import,
     entry_address,
+    get_open_project,
+    get_own_upload,
     import_address,
     keep_form_file,
     keep_pasted,
@@ -84,9 +86,7 @@ def paste(
 ) -> Response:
     """Keep what was pasted until it was looked at."""
     chosen = ImportFormat(layout) if layout in PASTED_LAYOUTS else ImportFormat.LINES
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
+    project = get_open_project(database, project_id, user)
     try:
         upload = keep_pasted(settings, text, chosen, user=user, project=project)
         _check_readable(settings, upload)
@@ -105,9 +105,7 @@ def take_file(
     form: UploadedForm,
 ) -> Response:
     """Keep a file until it was looked at; its name's ending tells how it is laid out."""
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
+    project = get_open_project(database, project_id, user)
     try:
         upload = keep_form_file(
             settings,
@@ -134,7 +132,7 @@ def show_preview(
 ) -> Response:
     """The first rows, what each column is taken for, and the prompts that come of it."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     if read_progress(upload).state != ImportState.WAITING:
         return redirect(import_address(upload))
     return _show(request, session, settings, project, upload, request.query_params)
@@ -151,18 +149,15 @@ def import_file(
     form: FormFields,
 ) -> Response:
     """Import the file as its columns were chosen."""
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
-        upload = get_upload(
-            settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id
-        )
-        if read_progress(upload).state == ImportState.WAITING:
-            try:
-                mapping = _chosen_mapping(settings, upload, form)
-            except Invalid as error:
+    project = get_open_project(database, project_id, user)
+    upload = get_own_upload(settings, user, project, upload_id)
+    if read_progress(upload).state == ImportState.WAITING:
+        try:
+            mapping = _chosen_mapping(settings, upload, form)
+        except Invalid as error:
+            with database.read() as session:
                 return _show(request, session, settings, project, upload, form, error=error)
-            upload = choose(upload, {"mapping": asdict(mapping) if mapping else None})
+        upload = choose(upload, {"mapping": asdict(mapping) if mapping else None})
     return begin_import(database, settings, upload)
 
 

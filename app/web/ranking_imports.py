@@ -18,8 +18,8 @@ from app.preferences.pairs import expand_ranking
 from app.projects.compression import SUFFIXES as COMPRESSED_SUFFIXES
 from app.projects.import_runs import ImportState, discard_import, read_progress
 from app.projects.reading import SUFFIXES
-from app.projects.service import get_project, refuse_archived
-from app.projects.uploads import Upload, UploadKind, choose, get_upload
+from app.projects.service import get_project
+from app.projects.uploads import Upload, UploadKind, choose
 from app.settings import Settings
 from app.web.forms import FormFields, text_of
 from app.web.templating import redirect, render
@@ -27,6 +27,8 @@ from app.web.uploads import (
     UploadedForm,
     begin_import,
     entry_address,
+    get_open_project,
+    get_own_upload,
     import_address,
     keep_form_file,
     preview_address,
@@ -61,9 +63,7 @@ def take_file(
     form: UploadedForm,
 ) -> Response:
     """Keep a file until its rankings were looked at."""
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
+    project = get_open_project(database, project_id, user)
     try:
         upload = keep_form_file(
             settings,
@@ -96,7 +96,7 @@ def show_preview(
 ) -> Response:
     """The first rankings of the file as they would be stored."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     if read_progress(upload).state != ImportState.WAITING:
         return redirect(import_address(upload))
     return _show(request, settings, project, upload, format_name)
@@ -113,10 +113,8 @@ def import_file(
     form: FormFields,
 ) -> Response:
     """Import the file in the format it has, or in the one that was chosen."""
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    project = get_open_project(database, project_id, user)
+    upload = get_own_upload(settings, user, project, upload_id)
     chosen = text_of(form, "format_name")
     if read_progress(upload).state == ImportState.WAITING:
         try:

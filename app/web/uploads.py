@@ -54,6 +54,24 @@ async def uploaded_form(request: Request, settings: AppSettings) -> AsyncIterato
 UploadedForm = Annotated[FormData, Depends(uploaded_form, scope="function")]
 
 
+def get_open_project(database: Database, project_id: str, user: User) -> Project:
+    """The project that is imported into; no session is held while the file is read.
+
+    Raises:
+        NotFound: there is none, or this person may not see it.
+        Conflict: it is archived.
+    """
+    with database.read() as session:
+        project = get_project(session, project_id, user)
+        refuse_archived(project)
+    return project
+
+
+def get_own_upload(settings: Settings, user: User, project: Project, upload_id: str) -> Upload:
+    """A file that this person uploaded to the project; NotFound where there is none."""
+    return get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+
+
 def keep_form_file(
     settings: Settings,
     form: FormData,
@@ -185,7 +203,7 @@ def show_import(
 ) -> Response:
     """How far an import is, or what became of every line."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     progress = read_progress(upload)
     if progress.state == ImportState.WAITING:
         return redirect(preview_address(upload))
@@ -212,7 +230,7 @@ def cancel(
 ) -> Response:
     """Stop an import after the batch it is at."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     cancel_import(upload)
     return redirect(import_address(upload))
 
@@ -222,10 +240,8 @@ def go_on(
     database: AppDatabase, user: Admin, settings: AppSettings, project_id: str, upload_id: str
 ) -> Response:
     """Import the rest after a stop: what was stored is not stored again."""
-    with database.read() as session:
-        project = get_project(session, project_id, user)
-        refuse_archived(project)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    project = get_open_project(database, project_id, user)
+    upload = get_own_upload(settings, user, project, upload_id)
     return begin_import(database, settings, upload)
 
 
@@ -235,7 +251,7 @@ def forget(
 ) -> Response:
     """Take the uploaded file away; what was imported from it stays."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     discard_import(upload)
     return redirect_with_message(entry_address(upload), "The uploaded file was taken away.")
 
@@ -246,7 +262,7 @@ def download_rejected(
 ) -> Response:
     """The bad lines, with why each was not imported, as a table."""
     project = get_project(session, project_id, user)
-    upload = get_upload(settings.uploads_dir, upload_id, owner_id=user.id, project_id=project.id)
+    upload = get_own_upload(settings, user, project, upload_id)
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(("line", "reason"))

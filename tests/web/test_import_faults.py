@@ -18,6 +18,7 @@ from app.projects.prompts import count_prompts
 from app.projects.service import create_project
 from app.schema import upgrade
 from tests.serving import ServedApp
+from tests.web.imports import counts
 
 ROWS = 100_000
 STARTED_ROWS = 2000
@@ -121,8 +122,7 @@ def test_import_killed_in_the_middle_says_where_it_stopped_and_goes_on(
     assert client.get(preview).headers["location"] == address
     assert client.post(f"{address}/go-on").status_code == 303
     page = wait_for(client, address, "Imported")
-    counts = [int(n.replace(",", "")) for n in re.findall(r"<dd>([\d,]+)</dd>", page)]
-    assert counts == [ROWS - stored, stored, 1]
+    assert counts(page) == [ROWS - stored, stored, 1]
     assert "counts as duplicate" in page
     assert count(migrated_database, project_id) == ROWS
 

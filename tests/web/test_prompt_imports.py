@@ -2,8 +2,6 @@
 
 import json
 import re
-import time
-from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -14,17 +12,14 @@ from app.models import Project, Role
 from app.projects.service import archive_project
 from app.settings import Settings
 from tests.conftest import SHARED, sign_in, user_factory
+from tests.web.imports import add_project, check_refused, counts, import_all
 
 PROMPTS = SHARED / "data" / "prompts"
 
 
 @pytest.fixture
 def project_id(app: FastAPI) -> str:
-    with app.state.database.write() as session:
-        project = Project(name="Answers")
-        session.add(project)
-        session.flush()
-        return project.id
+    return add_project(app)
 
 
 def upload(client: TestClient, project_id: str, name: str, content: bytes) -> Response:
@@ -46,24 +41,6 @@ def stored(client: TestClient, project_id: str) -> list[dict[str, object]]:
         items += page["items"]
         cursor = page["next_cursor"]
     return items
-
-
-def import_all(client: TestClient, preview: Response, **fields: object) -> str:
-    """Press Import on the preview; gives the page of the report."""
-    assert preview.status_code == 303, preview.text
-    answer = client.post(preview.headers["location"], data=fields)
-    assert answer.status_code == 303, answer.text
-    # On a busy machine the import goes on after the request that started it.
-    for _ in range(100):
-        report = client.get(answer.headers["location"]).text
-        if ">Importing<" not in report:
-            break
-        time.sleep(0.2)
-    return report
-
-
-def counts(report: str) -> list[int]:
-    return [int(n.replace(",", "")) for n in re.findall(r"<dd>([\d,]+)</dd>", report)]
 
 
 def test_pasted_prompts_are_shown_before_they_are_stored(
@@ -191,11 +168,7 @@ def test_file_that_cannot_be_meant_is_refused_on_the_page(
     app: FastAPI, admin_client: TestClient, project_id: str, name: str, content: bytes, said: str
 ) -> None:
     answer = upload(admin_client, project_id, name, content)
-    assert answer.status_code == 422
-    assert said in answer.text
-    assert "prompts-file" in answer.text
-    kept: Path = app.state.settings.uploads_dir
-    assert not kept.exists() or list(kept.iterdir()) == []
+    check_refused(app, answer, said, "prompts-file")
 
 
 def test_no_file_and_nothing_pasted_say_what_is_missing(

@@ -10,22 +10,19 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from sqlalchemy import func, select
 
-from app.models import Project, Ranking, Task
+from app.models import Ranking, Task
 from app.preferences.filters import PairFilters
 from app.preferences.foreign import FORMATS
 from app.preferences.queries import iter_pairs
 from tests.conftest import SHARED
+from tests.web.imports import add_project, check_refused, counts, import_all
 
 OASST = SHARED / "data" / "oasst_rankings.jsonl"
 
 
 @pytest.fixture
 def project_id(app: FastAPI) -> str:
-    with app.state.database.write() as session:
-        project = Project(name="Answers")
-        session.add(project)
-        session.flush()
-        return project.id
+    return add_project(app)
 
 
 def ranking(number: int, **fields: Any) -> dict[str, Any]:
@@ -42,10 +39,6 @@ def upload(client: TestClient, project_id: str, name: str, rows: list[Any] | byt
     content = rows if isinstance(rows, bytes) else "\n".join(map(json.dumps, rows)).encode()
     path = f"/projects/{project_id}/rankings/import"
     return client.post(path, files={"file": (name, content)})
-
-
-def counts(report: str) -> list[int]:
-    return [int(n.replace(",", "")) for n in re.findall(r"<dd>([\d,]+)</dd>", report)]
 
 
 def count_rankings(app: FastAPI) -> int:
@@ -80,8 +73,7 @@ def test_rankings_are_shown_as_read_before_they_are_stored(
     assert "Not ranked" in second
     assert "1 pair<" in second
     assert count_rankings(app) == 0
-    done = admin_client.post(answer.headers["location"], data={"format_name": ""})
-    report = admin_client.get(done.headers["location"]).text
+    report = import_all(admin_client, answer, format_name="")
     assert counts(report) == [2, 0, 1]
     assert "Read as" in report
     assert f"/projects/{project_id}/pairs" in report
@@ -95,15 +87,12 @@ def test_open_assistant_trees_import_as_212_tasks_and_754_pairs(
     answer = upload(admin_client, project_id, OASST.name, OASST.read_bytes())
     preview = admin_client.get(answer.headers["location"]).text
     assert "Rank 0 is best" in preview
-    done = admin_client.post(answer.headers["location"])
-    report = admin_client.get(done.headers["location"]).text
-    assert counts(report) == [212, 0, 0]
+    assert counts(import_all(admin_client, answer)) == [212, 0, 0]
     with app.state.database.read() as session:
         assert session.scalar(select(func.count(Task.id))) == 212
         assert sum(1 for _ in iter_pairs(session, project_id, PairFilters())) == 754
     again = upload(admin_client, project_id, OASST.name, OASST.read_bytes())
-    done = admin_client.post(again.headers["location"])
-    assert counts(admin_client.get(done.headers["location"]).text) == [0, 212, 0]
+    assert counts(import_all(admin_client, again)) == [0, 212, 0]
 
 
 def test_file_of_no_known_format_may_be_read_as_one_by_choice(
@@ -137,11 +126,7 @@ def test_file_that_cannot_be_meant_is_refused_on_the_page(
     app: FastAPI, admin_client: TestClient, project_id: str, name: str, content: bytes, said: str
 ) -> None:
     answer = upload(admin_client, project_id, name, content)
-    assert answer.status_code == 422
-    assert said in answer.text
-    assert "rankings-file" in answer.text
-    kept = app.state.settings.uploads_dir
-    assert not kept.exists() or list(kept.iterdir()) == []
+    check_refused(app, answer, said, "rankings-file")
 
 
 def test_only_admins_import_rankings(
