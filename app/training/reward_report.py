@@ -10,10 +10,10 @@ Beside what `evaluate_rewards` gives for the held-out prompts:
 - `held_out_labelers`: `labelers` and `rankings` left out of training, and figures of all their
   pairs, on prompts that were trained on with others' rankings; None where nobody was left out.
 - `constant_accuracy`: 0.5, what any constant reward scores whatever the pairs: it has no interval.
-- `length_sample`: `points`, rows of length in characters and reward of held-out completions, at most
-  `LENGTH_POINTS` of them drawn with a fixed seed; `completions`, how many there are; `fifths`, of
-  all of them in five parts by length: `from` and `to` in characters, `length` and `reward` (means)
-  and `completions`. Parts without a completion are left out.
+- `length_sample`: `points`, rows of length in characters and reward of held-out completions, at
+  most `LENGTH_POINTS` of them drawn with a fixed seed; `completions`, how many there are; `fifths`,
+  of all of them in five parts by length: `from` and `to` in characters, `length` and `reward`
+  (means) and `completions`. Parts without a completion are left out.
 - `chosen_histogram` and `rejected_histogram`: rewards of the better and of the worse completion of
   every pair; `edges` are common to both, one more than `counts`.
 - `worst_mistakes`: at most ten pairs, each of another task, in which the rejected completion is

@@ -69,7 +69,7 @@ def plot_pairs(agreement: Agreement) -> ForestPlot | None:
         + f" clearly less than all together ({as_percent(overall)}).",
         reference=overall,
         reference_label="all together",
-        only_below=True,
+        bad_below=overall,
     )
 
 

@@ -107,7 +107,7 @@ def plot_others(
         else "With nobody clearly less than all labelers together.",
         reference=overall,
         reference_label="all together",
-        only_below=True,
+        bad_below=overall,
     )
 
 

@@ -9,11 +9,17 @@ from app.web.filters import plural
 from app.web.plots import (
     CalibrationBin,
     CalibrationPlot,
+    CloudPart,
+    CloudPlot,
     ForestPlot,
     MirroredPlot,
+    as_count,
+    as_decimal,
     as_percent,
+    describe_interval,
     lies_below,
     plot_calibration,
+    plot_cloud,
     plot_forest,
     plot_mirrored,
 )
@@ -21,6 +27,7 @@ from app.web.plots.scales import Format
 from app.web.reward_words import WELL_CALIBRATED, Metrics, Share, read_share
 
 MOST_ROWS = 20
+COIN = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +42,13 @@ class Named:
 def plot_floors(metrics: Metrics) -> ForestPlot:
     """The accuracy between what costs nothing and what people reach, then on parts of the pairs."""
     pairs = metrics.get("eval_pairs") or 0
-    longer, agreement = metrics.get("longer_wins_accuracy"), metrics.get("human_agreement")
+    longer = read_share(metrics, "eval_pairs", "longer_wins_accuracy")
+    agreement = read_share(metrics, "human_agreement_pairs", "human_agreement")
     rows: list[tuple[str, Share, str]] = [
-        ("A constant reward", Share(value=0.5), "floor"),
-        ("The longer completion", Share(value=longer), "floor"),
+        ("A constant reward", Share(value=COIN), "floor, whatever the pairs"),
+        ("The longer completion", longer, "floor"),
         ("This model", read_share(metrics, "eval_pairs"), ""),
-        ("Two labelers agree", Share(value=agreement), "ceiling"),
+        ("Two labelers agree", agreement, "ceiling"),
     ]
     unseen, unsure = metrics.get("held_out_labelers"), metrics.get("uncertainty")
     if unseen:
@@ -61,8 +69,8 @@ def plot_floors(metrics: Metrics) -> ForestPlot:
     return replace(
         plot,
         rows=[
-            replace(row, count=words) if words else row
-            for row, (_, _, words) in zip(plot.rows, shown, strict=True)
+            replace(row, count=f"{row.count}, {words}" if share.n else words) if words else row
+            for row, (_, share, words) in zip(plot.rows, shown, strict=True)
         ],
     )
 
@@ -102,16 +110,19 @@ def plot_distances(metrics: Metrics) -> ForestPlot | None:
         row_title="Distance",
         noun="pair",
         finding=finding,
-        reference=0.5,
+        reference=COIN,
         reference_label="a coin",
-        only_below=True,
+        bad_below=COIN,
     )
 
 
 def plot_parts(
     key: str, title: str, row_title: str, parts: Sequence[Named], overall: float | None
 ) -> ForestPlot | None:
-    """Accuracy of each part, the largest first, against that of all pairs."""
+    """Accuracy of each part, the largest first, beside that of all pairs.
+
+    Half of the parts lie below the whole; marked is only what a coin would do better.
+    """
     if not parts or overall is None:
         return None
     shown = sorted(parts, key=lambda part: -part.share.n)[:MOST_ROWS]
@@ -121,19 +132,90 @@ def plot_parts(
         [(part.label, part.href, part.share) for part in shown],
         row_title=row_title,
         noun="pair",
-        finding=_parts_finding(shown, overall),
+        finding=_parts_finding(row_title.lower(), shown, overall),
         reference=overall,
         reference_label=f"the {as_percent(overall)} of all pairs",
-        only_below=True,
+        bad_below=COIN,
     )
 
 
-def _parts_finding(parts: Sequence[Named], overall: float) -> str:
+def _parts_finding(noun: str, parts: Sequence[Named], overall: float) -> str:
+    worse = [part.label for part in parts if lies_below(part.share, COIN)]
     below = [part.label for part in parts if lies_below(part.share, overall)]
+    said = f"Surely worse than a coin: {_name_some(worse)}. Read what it gets wrong there. "
+    if not worse:
+        said = f"It is surely worse than a coin on no {noun}. "
+    whole = f"the {as_percent(overall)} of all pairs, where the line is"
     if not below:
-        return f"None lies surely below the {as_percent(overall)} of all pairs."
-    named = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
-    return f"Surely below the {as_percent(overall)} of all pairs: {named}."
+        return f"{said}None lies surely below {whole}."
+    return f"{said}Surely below {whole}: {_name_some(below)}."
+
+
+def _name_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def plot_lengths(metrics: Metrics) -> CloudPlot | None:
+    """Rewards of held-out completions by their length; None where they are not known."""
+    sample = metrics.get("length_sample")
+    if not sample or not sample["points"]:
+        return None
+    points = [(length, reward) for length, reward in sample["points"]]
+    rewards = [reward for _, reward in points]
+    return plot_cloud(
+        "lengths",
+        "Reward and length",
+        points,
+        [
+            CloudPart(
+                low=part["from"],
+                high=part["to"],
+                x=part["length"],
+                y=part["reward"],
+                n=part["completions"],
+            )
+            for part in sample["fifths"]
+        ],
+        finding=_lengths_finding(metrics),
+        x_title="characters",
+        y_title="reward",
+        noun="completion",
+        x_format=as_count,
+        y_format=reward_format(max(rewards) - min(rewards)),
+    )
+
+
+def lengths_note(metrics: Metrics) -> str:
+    """Which completions the dots are, and what the line is."""
+    sample = metrics.get("length_sample")
+    if not sample:
+        return ""
+    shown, whole = len(sample["points"]), sample["completions"]
+    which = (
+        f"A dot is a held-out completion, {shown:,} of {whole:,} drawn at random"
+        if shown < whole
+        else f"A dot is a held-out completion, all {whole:,} of them"
+    )
+    return (
+        f"{which}. The line goes through the means of five equal parts by length; it and the "
+        "correlation are of all of them."
+    )
+
+
+def _lengths_finding(metrics: Metrics) -> str:
+    correlation = metrics.get("length_correlation")
+    if correlation is None:
+        return "All rewards or all lengths are the same, so there is no correlation."
+    interval = metrics.get("length_correlation_ci95")
+    low, high = interval or (None, None)
+    found = Share(value=correlation, low=low, high=high)
+    said = f"Correlation {as_decimal(correlation)}"
+    if interval:
+        said += f" (95% interval {describe_interval(found, as_decimal)})"
+    longer = metrics.get("longer_wins_accuracy")
+    if longer is None:
+        return f"{said}."
+    return f"{said}; people prefer the longer completion in {as_percent(longer)} of the pairs."
 
 
 def plot_sureness(metrics: Metrics) -> CalibrationPlot | None:

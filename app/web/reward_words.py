@@ -10,10 +10,11 @@ from typing import Any
 from app.models import Model, ModelKind
 from app.web.figures import Figure, in_bands
 from app.web.filters import plural
-from app.web.plots import as_decimal, as_percent, describe_interval
+from app.web.plots import as_decimal, as_percent, describe_interval, lies_below
 
 Metrics = Mapping[str, Any]
 
+COIN = 0.5
 CONSTANT_LOSS = log(2)
 LEAST_GAIN = 0.005
 WELL_CALIBRATED = 0.03
@@ -36,8 +37,13 @@ HEADLINES = {
     "log_loss",
     "reward_std",
     "length_correlation",
+    "length_correlation_ci95",
     "longer_wins_accuracy",
+    "longer_wins_accuracy_ci95",
+    "gain_over_longer",
+    "gain_over_longer_ci95",
     "human_agreement",
+    "human_agreement_ci95",
     "eval_pairs",
     "eval_prompts",
 }
@@ -70,24 +76,34 @@ COLORS = {
 }
 
 
-def read_share(row: Metrics, count: str = "pairs") -> Share:
-    """The accuracy of a row of the report."""
-    low, high = row.get("accuracy_ci95") or (None, None)
-    return Share(value=row.get("accuracy"), low=low, high=high, n=row.get(count) or 0)
+def read_share(row: Metrics, count: str = "pairs", name: str = "accuracy") -> Share:
+    """A figure of a row of the report, the accuracy unless another is named."""
+    low, high = row.get(f"{name}_ci95") or (None, None)
+    return Share(value=row.get(name), low=low, high=high, n=row.get(count) or 0)
 
 
 def best_floor(metrics: Metrics) -> float:
     """What costs nothing: a coin, or the longer of two completions."""
-    return max(0.5, metrics.get("longer_wins_accuracy") or 0.0)
+    return max(COIN, metrics.get("longer_wins_accuracy") or 0.0)
 
 
 def find_standing(metrics: Metrics) -> Standing:
-    """Where the whole interval of its accuracy lies."""
+    """Where it surely lies: its accuracy beside a coin, its gain over the longer beside nothing.
+
+    The gain is paired by prompt, which tells more than two intervals side by side. Of a model whose
+    gain was not measured the whole interval of its accuracy counts.
+    """
     accuracy = read_share(metrics)
     if accuracy.value is None:
         return Standing.UNTESTED
     if metrics.get("collapsed"):
         return Standing.COLLAPSED
+    gain = read_share(metrics, name="gain_over_longer")
+    if accuracy.low is not None and gain.low is not None:
+        if accuracy.low > COIN and gain.low > 0:
+            return Standing.ABOVE
+        lost = lies_below(accuracy, COIN) or lies_below(gain, 0.0)
+        return Standing.BELOW if lost else Standing.OPEN
     if accuracy.low is not None and accuracy.low > best_floor(metrics):
         return Standing.ABOVE
     if accuracy.high is not None and accuracy.high < best_floor(metrics):
@@ -148,6 +164,8 @@ def standing_words(metrics: Metrics) -> str:
             "with a higher learning rate or more epochs; where it jumped, with a lower rate. Then "
             "look at whether labelers agree at all."
         )
+    if (gain := gain_sentence(metrics)) and standing in NEXT_STEPS:
+        return f"{gain} {NEXT_STEPS[standing]}".rstrip()
     floor = as_percent(best_floor(metrics))
     if standing == Standing.ABOVE:
         return f"Its whole interval lies above {floor}, what costs nothing."
@@ -165,6 +183,45 @@ def standing_words(metrics: Metrics) -> str:
         f"Its interval holds {floor}, what costs nothing, so nobody can tell whether it learned "
         "more than that. Rankings of more prompts narrow the interval and teach it more."
     )
+
+
+NEXT_STEPS = {
+    Standing.ABOVE: "",
+    Standing.BELOW: (
+        "Do not tune a policy against it: read its mistakes, collect more rankings, and train "
+        "again."
+    ),
+    Standing.OPEN: "Rankings of more prompts narrow the interval and teach it more.",
+}
+
+
+def gain_sentence(metrics: Metrics) -> str:
+    """Whether it beats preferring the longer completion, and a coin; empty if not measured."""
+    gain = read_share(metrics, name="gain_over_longer")
+    if gain.value is None or gain.low is None or gain.high is None:
+        return ""
+    more = f"{as_points(abs(gain.value))} {'fewer' if gain.value < 0 else 'more'} of the same pairs"
+    measured = (
+        f"it is right on {more} (95% interval of the difference {as_points(gain.low, '')} to "
+        f"{as_points(gain.high)}, paired by prompt)"
+    )
+    if gain.low > 0:
+        said = f"It beats “the longer completion wins”: {measured}."
+    elif gain.high < 0:
+        said = f"“The longer completion wins” beats it: {measured}."
+    else:
+        said = f"Whether it beats “the longer completion wins” is open: {measured}."
+    accuracy = read_share(metrics)
+    if lies_below(accuracy, COIN):
+        return f"{said} A coin beats it too." if gain.high < 0 else f"{said} But a coin beats it."
+    if accuracy.low is not None and accuracy.low <= COIN:
+        return f"{said} It is not surely better than a coin."
+    return said
+
+
+def as_points(share: float, unit: str = " points") -> str:
+    """A difference of shares in percentage points, with a real minus."""
+    return f"{100 * share:.1f}".replace("-", "−") + unit
 
 
 def report_figures(metrics: Metrics) -> list[Figure]:

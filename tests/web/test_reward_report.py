@@ -13,7 +13,15 @@ from app.labeling.revocation import revoke_rankings
 from app.models import Job, JobState, Model, ModelKind, Project, Ranking
 from app.preferences.erasure import erase_labeler
 from app.preferences.snapshots import create_snapshot
-from app.web.reward_words import Standing, find_standing, report_sentence, standing_words
+from app.web.reward_plots import Named, lengths_note, plot_distances, plot_lengths, plot_parts
+from app.web.reward_words import (
+    Share,
+    Standing,
+    find_standing,
+    gain_sentence,
+    report_sentence,
+    standing_words,
+)
 from tests.preferences.conftest import load_rankings, make_project, ranking
 from tests.projects.rounds_factory import make_model
 from tests.registry.reward_reports import make_report
@@ -72,6 +80,7 @@ def test_the_report_shows_everything_that_was_measured(
         "Calibration error",
         "Spread of rewards",
         "Correlation with length",
+        "Reward and length",
         "Rewards of chosen and rejected",
         "Calibration",
         "By distance in rank",
@@ -84,6 +93,10 @@ def test_the_report_shows_everything_that_was_measured(
     assert "Do not tune a policy against it" in text
     assert "left out of training" in text
     assert "Where its heads agree" in text
+    assert "all 36 of them" in text
+    assert page.count('class="plot-speck"') == 36
+    for row in ("The longer completion", "This model", "Two labelers agree"):
+        assert re.search(rf">{row}</th>.*?\d+% to \d+% · [\d,]+ pairs", page, re.DOTALL), row
     assert f"/projects/{project_id}/pairs?labeler=ann&amp;view=rankings" in page
     assert page.count('aria-label="Mistake') == 10
     assert "<strong>short</strong>" in page
@@ -223,6 +236,81 @@ def test_standing_is_where_the_whole_interval_lies(
     assert find_standing(measured) == standing
     if standing != Standing.UNTESTED:
         assert standing_words(measured)
+
+
+@pytest.mark.parametrize(
+    ("accuracy_ci95", "gain", "gain_ci95", "standing", "words"),
+    [
+        ([0.7, 0.8], 0.05, [0.02, 0.08], Standing.ABOVE, "It beats “the longer completion wins”"),
+        ([0.7, 0.8], 0.05, [-0.01, 0.11], Standing.OPEN, "is open: it is right on 5.0 points more"),
+        ([0.6, 0.8], -0.1, [-0.2, -0.05], Standing.BELOW, "wins” beats it: it is right on 10.0"),
+        ([0.3, 0.4], 0.1, [0.05, 0.2], Standing.BELOW, "But a coin beats it."),
+        ([0.45, 0.6], 0.1, [0.05, 0.2], Standing.OPEN, "It is not surely better than a coin."),
+    ],
+)
+def test_whether_it_beats_length_is_read_off_the_paired_difference(
+    accuracy_ci95: list[float],
+    gain: float,
+    gain_ci95: list[float],
+    standing: Standing,
+    words: str,
+) -> None:
+    measured = {
+        "accuracy": sum(accuracy_ci95) / 2,
+        "accuracy_ci95": accuracy_ci95,
+        "longer_wins_accuracy": 0.72,
+        "gain_over_longer": gain,
+        "gain_over_longer_ci95": gain_ci95,
+    }
+    assert find_standing(measured) == standing
+    assert words in standing_words(measured)
+    assert words in gain_sentence(measured)
+    assert "paired by prompt" in standing_words(measured)
+
+
+def test_only_what_is_worse_than_a_coin_is_marked() -> None:
+    shares = {
+        "far better": Share(value=0.9, low=0.85, high=0.95, n=90),
+        "below the whole": Share(value=0.6, low=0.55, high=0.65, n=90),
+        "worse than a coin": Share(value=0.3, low=0.2, high=0.4, n=90),
+    }
+    parts = [Named(label=label, href="", share=share) for label, share in shares.items()]
+    plot = plot_parts("rounds", "By round", "Round", parts, 0.8)
+    assert plot is not None
+    assert {row.label: row.off for row in plot.rows} == {
+        "far better": False,
+        "below the whole": False,
+        "worse than a coin": True,
+    }
+    assert plot.finding.startswith("Surely worse than a coin: worse than a coin.")
+    rows = [
+        {"distance": place, "accuracy": share.value, "accuracy_ci95": [share.low, share.high]}
+        for place, share in enumerate(shares.values(), start=1)
+    ]
+    distances = plot_distances({"by_rank_distance": rows})
+    assert distances is not None
+    assert [row.off for row in distances.rows] == [False, False, True]
+    assert distances.off_words == "surely below 50%"
+
+
+def test_lengths_say_what_was_drawn_and_how_length_and_reward_go_together() -> None:
+    part = {"from": 5, "to": 90, "length": 40.0, "reward": 0.5, "completions": 900}
+    metrics = {
+        "length_sample": {"points": [[5, 0.1], [90, 1.4]], "completions": 900, "fifths": [part]},
+        "length_correlation": -0.25,
+        "length_correlation_ci95": [-0.4, -0.1],
+        "longer_wins_accuracy": 0.61,
+    }
+    plot = plot_lengths(metrics)
+    assert plot is not None
+    assert plot.finding == (
+        "Correlation −0.25 (95% interval −0.40 to −0.10); people prefer the longer completion in "
+        "61% of the pairs."
+    )
+    assert len(plot.dots) == 2
+    assert plot.table.rows == [["5 to 90", "0.5", "900"]]
+    assert "2 of 900 drawn at random" in lengths_note(metrics)
+    assert plot_lengths({}) is None
 
 
 def test_the_sentence_has_interval_floor_and_ceiling() -> None:

@@ -14,6 +14,7 @@ from app.web.plots.bars import (
     spark_days,
 )
 from app.web.plots.calibration import CalibrationBin, CalibrationPlot, plot_calibration
+from app.web.plots.cloud import CloudPart, CloudPlot, plot_cloud
 from app.web.plots.intervals import (
     ForestPlot,
     LinePlot,
@@ -38,6 +39,8 @@ __all__ = [
     "BarPlot",
     "CalibrationBin",
     "CalibrationPlot",
+    "CloudPart",
+    "CloudPlot",
     "ForestPlot",
     "HeatMatrix",
     "Interval",
@@ -54,6 +57,7 @@ __all__ = [
     "leaves_out",
     "lies_below",
     "plot_calibration",
+    "plot_cloud",
     "plot_days",
     "plot_forest",
     "plot_histogram",

@@ -45,6 +45,8 @@ class ForestPlot:
     row_title: str
     rows: list[ForestRow]
     ticks: list[Tick]
+    off_words: str
+    """What a marked row is, such as "off the average"."""
     reference: Tick | None = None
 
 
@@ -89,16 +91,18 @@ def plot_forest(
     finding: str = "",
     reference: float | None = None,
     reference_label: str = "",
-    only_below: bool = False,
+    bad_below: float | None = None,
     floor: float | None = 0.0,
     ceiling: float | None = 1.0,
     format_: Format = as_percent,
 ) -> ForestPlot:
     """A row for each (label, address, figure); an empty address makes no link.
 
-    Rows that lie off the reference (`only_below`: below it) are marked, and the finding, unless
-    given, says how many do.
+    Rows that lie off the reference are marked, and the finding, unless given, says how many do.
+    With `bad_below` those are marked whose whole interval lies below it: the reference is then a
+    line to look at, and to be better than it is no fault.
     """
+    name = reference_label or ("" if reference is None else format_(reference))
     values = [
         edge
         for _, _, figure in figures
@@ -116,17 +120,16 @@ def plot_forest(
             figure,
             noun,
             format_,
-            off=reference is not None
-            and (lies_below if only_below else leaves_out)(figure, reference),
+            off=_is_off(figure, reference, bad_below),
         )
         for label, href, figure in figures
     ]
     if not finding and reference is not None:
         off = [row.label for row in rows if row.off]
         finding = (
-            f"Every interval holds {reference_label or format_(reference)}."
+            f"Every interval holds {name}."
             if not off
-            else f"{len(off)} of {len(rows)} lie off {reference_label or format_(reference)}."
+            else f"{len(off)} of {len(rows)} lie off {name}."
         )
     return ForestPlot(
         key=key,
@@ -138,10 +141,15 @@ def plot_forest(
             Tick(at=scale.at(step), label=format_(step), wide=place % 2 == 1)
             for place, step in enumerate(steps)
         ],
-        reference=None
-        if reference is None
-        else Tick(at=scale.at(reference), label=reference_label or format_(reference)),
+        off_words=f"off {name}" if bad_below is None else f"surely below {format_(bad_below)}",
+        reference=None if reference is None else Tick(at=scale.at(reference), label=name),
     )
+
+
+def _is_off(figure: Interval, reference: float | None, bad_below: float | None) -> bool:
+    if bad_below is not None:
+        return lies_below(figure, bad_below)
+    return reference is not None and leaves_out(figure, reference)
 
 
 def _forest_row(
