@@ -33,6 +33,7 @@ from app.registry.weights import FolderFile, count_parameters, list_files, weigh
 from app.settings import Settings
 from app.web.forms import FormFields, text_of, texts_of
 from app.web.job_results import list_figures, pair_samples
+from app.web.reward_meaning import describe_reward
 from app.web.reward_words import HEADLINES, summarise_report
 from app.web.sampling import read_sampling, sampling_defaults
 from app.web.teaching import list_teachers
@@ -256,6 +257,7 @@ def _render_model(
             "figures": figures,
             "compared": compared,
             "report": summarise_report(model),
+            "reward": describe_reward(model, folder),
             "wins": list_figures(model.metrics.get("comparison") or {}),
             "judge": model.reward_model_id or model.metrics.get("judge"),
             "measured_prompts": (after or {}).get("prompts") if compared else None,
