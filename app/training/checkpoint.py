@@ -17,6 +17,7 @@ from app.training.report import Report, TrainingError
 KEPT = 2
 # Writing may take this share of the time at most, so that a large model is not mostly saved.
 LARGEST_SHARE = 0.1
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Checkpoints:
@@ -51,19 +52,8 @@ class Checkpoints:
             TrainingError: the disk is full, or cannot be written to; what was saved before stays.
         """
         started = time.monotonic()
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:08d}.pt"
-        temporary = path.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save({"step": step, "fingerprint": self._fingerprint, **state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            _fsync_directory(self._directory)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)  # half a checkpoint would only take room
-            raise _unwritable(self._directory, error) from error
+        save_file(path, {"step": step, "fingerprint": self._fingerprint, **state})
         for old in self._newest_first()[KEPT:]:
             old.unlink()
         self._saved_at = time.monotonic()
@@ -87,6 +77,8 @@ class Checkpoints:
             TrainingError: the directory holds a checkpoint of another configuration. Going on
                 from it would give a model that nobody asked for.
         """
+        for unfinished in self._directory.glob("step-*.tmp"):
+            unfinished.unlink()  # of an attempt that was killed while writing it
         for path in self._newest_first():
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,6 +95,27 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._directory.glob("step-*.pt"), reverse=True)
+
+
+def save_file(target: Path, value: Any) -> None:
+    """Make the file `target` of `value` by `torch.save`, whole or not at all; an old one is
+    replaced.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written to.
+    """
+    temporary = target.with_suffix(".tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(target)
+        _fsync_directory(target.parent)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)  # half a file would only take room
+        raise _unwritable(target.parent, error) from error
 
 
 def save_folder(target: Path, write: Callable[[Path], None]) -> None:
@@ -130,12 +143,16 @@ def save_folder(target: Path, write: Callable[[Path], None]) -> None:
 def _unwritable(directory: Path, error: Exception) -> TrainingError:
     """What someone can do about it. torch and safetensors hide the errno in a text or a cause."""
     told = f"{error} {error.__cause__ or error.__context__ or ''}"
-    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in told:
+    if any(os.strerror(code) in told for code in FULL):
         return TrainingError(
             f"The disk is full at {directory}. Free some room and resume the job: it goes on from "
             "its last checkpoint, which is whole."
         )
-    return TrainingError(f"Cannot write to {directory}: {' '.join(str(error).split())[:200]}")
+    reason = " ".join(str(error.__context__ or error).split())[:200]
+    return TrainingError(
+        f"Cannot write to {directory}: {reason}. Put that right and resume the job: it goes on "
+        "from its last checkpoint."
+    )
 
 
 def _remove_tree(folder: Path) -> None:

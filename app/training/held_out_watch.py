@@ -1,6 +1,5 @@
 """Looking at held-out prompts while a policy is tuned: which weights to keep, and when to stop."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,11 +7,12 @@ from typing import Any
 
 import torch
 
+from app.training.checkpoint import save_file
 from app.training.configs import PPOConfig
 from app.training.policy import Policy
 from app.training.report import Report
 
-BEST_FILE = "best.pt"
+BEST_FILE = "best-{:08d}.pt"
 SERIES = (
     "reward_mean",
     "gold_mean",
@@ -45,7 +45,7 @@ class HeldOutWatch:
 
     def __init__(self, config: PPOConfig, run_dir: Path, report: Report) -> None:
         self._config = config
-        self._path = run_dir / BEST_FILE
+        self._run_dir = run_dir
         self._report = report
         self.found = Found()
 
@@ -69,9 +69,9 @@ class HeldOutWatch:
             return
         found = self.found
         if found.best_reward is None or reward > found.best_reward:
-            found.best_iteration, found.best_reward, found.looks_since = iteration, reward, 0
             if self._config.keep_best:
-                self._save(policy)
+                self._save(iteration, policy)
+            found.best_iteration, found.best_reward, found.looks_since = iteration, reward, 0
             return
         found.looks_since += 1
         patience = self._config.patience
@@ -91,7 +91,8 @@ class HeldOutWatch:
         best = self.found.best_iteration
         if not self._config.keep_best or best is None or best == iteration:
             return iteration
-        policy.load_trained_state(torch.load(self._path, map_location="cpu", weights_only=True))
+        path = self._run_dir / BEST_FILE.format(best)
+        policy.load_trained_state(torch.load(path, map_location="cpu", weights_only=True))
         self._report.log(
             f"Kept the policy of iteration {best}, whose held-out reward was the highest."
         )
@@ -102,17 +103,15 @@ class HeldOutWatch:
         return asdict(self.found)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`.
-
-        The file of the best weights may be of a later iteration than the checkpoint: it is met
-        again, and found the best again.
-        """
+        """Go on from `state_dict`."""
         self.found = Found(**state)
 
-    def _save(self, policy: Policy) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(policy.trained_state(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._path)
+    def _save(self, iteration: int, policy: Policy) -> None:
+        """Write the weights of `iteration`, and keep those that were the best until now: the last
+        checkpoint names them, and a run that is killed before the next goes on from it."""
+        save_file(self._run_dir / BEST_FILE.format(iteration), policy.trained_state())
+        named = {iteration, self.found.best_iteration}
+        kept = {BEST_FILE.format(best) for best in named if best is not None}
+        for path in self._run_dir.glob("best-*.pt"):
+            if path.name not in kept:
+                path.unlink()
