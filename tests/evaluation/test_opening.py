@@ -26,7 +26,7 @@ from app.models import (
 )
 from tests.evaluation.contests import make_contest, settings_in
 from tests.generation.servers import reply, running
-from tests.jobs.kinds.test_generation import Recorder, export, take_in
+from tests.jobs.kinds.generating import Recorder, export, take_in
 from tests.projects.rounds_factory import make_model, tasks_of
 
 

@@ -17,7 +17,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from app.inference.catalogue import ModelFiles
 from app.inference.starters import ensure_starter
+from tests.inference.asking import Shelf
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -179,3 +181,16 @@ def smollm2_dir(starters_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def minilm_dir(starters_dir: Path) -> Path:
     return ensure_starter("minilm-l6", starters_dir)
+
+
+@pytest.fixture(scope="module")
+def shelf(
+    policy_dir: Path, reward_model_dir: Path, two_class_dir: Path, encoder_dir: Path
+) -> Shelf:
+    return Shelf(
+        ModelFiles(id="policy", kind="policy", source=str(policy_dir)),
+        ModelFiles(id="rewards", kind="reward_model", source=str(reward_model_dir)),
+        ModelFiles(id="classes", kind="reward_model", source=str(two_class_dir), positive_class=0),
+        ModelFiles(id="owner/encoder", kind="encoder", source=str(encoder_dir)),
+        ModelFiles(id="gone", kind="policy", source="/no/such/folder"),
+    )

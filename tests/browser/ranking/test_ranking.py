@@ -4,20 +4,14 @@ import re
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from sqlalchemy import select
 
-from app.models import Assignment, AssignmentState, Project, Ranking, User, utc_now
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import PHONE
 from tests.browser.ranking.acts import (
-    CONVERSATION,
     LONG,
-    RICH,
-    TEXTS,
     card,
     order,
     press,
     start,
-    wait_saved,
 )
 
 
@@ -149,135 +143,6 @@ def test_the_next_task_comes_without_a_page_load(task_page):
     assert re.search(r"/projects/\w+/rank$", task_page.url)
 
 
-def test_going_back_shows_the_ranking_to_edit(task_page, stored):
-    first = task_page.url
-    press(task_page, "a", "b", "c", "Enter")
-    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
-    task_page.go_back()
-    expect(task_page.locator("[data-submit]")).to_have_text("Save changes")
-    expect(task_page.locator("form[data-ready]")).to_be_visible()
-    press(task_page, "c", "Shift+ArrowUp", "Enter")
-    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
-    assert stored() == [{"A": 1, "B": 3, "C": 2}]
-
-
-def test_a_draft_is_restored_after_a_reload_and_on_another_device(page_as, seed, make_person):
-    seed(tasks=1)
-    person = make_person()
-    page = page_as(user=person)
-    start(page)
-    press(page, "b", "a", "t")
-    card(page, "A").get_by_text("Rate and flag").click()
-    card(page, "A").get_by_label("6", exact=True).check()
-    card(page, "A").get_by_label("Unsafe").check()
-    page.get_by_text("Comment", exact=True).click()
-    page.get_by_label("Comment on this ranking").fill("close call")
-    wait_saved(page)
-    for again in (page, page_as(user=person)):
-        again.goto(page.url)
-        assert order(again) == ["1 A", "1 B"]
-        expect(card(again, "A").get_by_label("6", exact=True)).to_be_checked()
-        expect(card(again, "A").get_by_label("Unsafe")).to_be_checked()
-        expect(again.get_by_label("Comment on this ranking")).to_have_value("close call")
-
-
-def test_a_lost_connection_is_said_and_loses_nothing(task_page):
-    task_page.route("**/draft", lambda route: route.abort())
-    press(task_page, "c", "a")
-    expect(task_page.locator("[data-status]")).to_contain_text("Not saved")
-    task_page.reload()
-    assert order(task_page) == ["1 C", "2 A"]
-    expect(task_page.locator("[data-status]")).to_contain_text("Not saved")
-    task_page.unroute("**/draft")
-    wait_saved(task_page)
-
-
-def test_a_submission_without_connection_is_sent_again(task_page, stored):
-    task_page.route("**/ranking", lambda route: route.abort())
-    first = task_page.url
-    press(task_page, "a", "b", "c", "Enter")
-    expect(task_page.locator("[data-status]")).to_contain_text("Not submitted")
-    task_page.unroute("**/ranking")
-    task_page.wait_for_url(lambda url: url != first)
-    assert stored() == [{"A": 1, "B": 2, "C": 3}]
-
-
-def test_the_last_ranking_can_be_edited_and_the_earlier_one_is_kept(task_page, stored, live_server):
-    press(task_page, "a", "b", "c", "Enter")
-    task_page.get_by_role("link", name="Edit my last ranking").click()
-    expect(task_page.locator("[data-submit]")).to_have_text("Save changes")
-    expect(task_page.locator("form[data-ready]")).to_be_visible()
-    assert order(task_page) == ["1 A", "2 B", "3 C"]
-    press(task_page, "c", "1", "a", "3", "Enter")
-    task_page.wait_for_url(re.compile("/assignments/"))
-    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
-    assert stored() == [{"A": 3, "B": 2, "C": 1}]
-    with live_server.database.read() as session:
-        assert session.scalars(select(Ranking.revision).order_by(Ranking.revision)).all() == [1, 2]
-
-
-def test_skipping_needs_a_reason_and_brings_the_next_task(task_page, live_server):
-    first = task_page.url
-    press(task_page, "s")
-    task_page.get_by_label("I do not know enough about this").check()
-    task_page.get_by_placeholder("Details").fill("chemistry")
-    task_page.get_by_role("button", name="Skip and go on").click()
-    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
-    with live_server.database.read() as session:
-        reason = session.scalar(
-            select(Assignment.skip_reason).where(Assignment.state == AssignmentState.SKIPPED)
-        )
-        assert reason == "not_my_field: chemistry"
-
-
-def test_active_time_is_measured_and_sent(task_page, live_server):
-    task_page.wait_for_timeout(400)
-    press(task_page, "a", "b", "c", "Enter")
-    expect(task_page.locator("[data-submit]")).to_have_text("3 left to place")
-    with live_server.database.read() as session:
-        assert 300 < session.scalars(select(Ranking.active_ms)).one() < 20_000
-
-
-def test_active_time_stops_while_the_page_is_hidden_or_left_alone(page_as, seed):
-    seed(tasks=1)
-    page = page_as("labeler")
-    page.clock.install()
-    start(page)
-    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
-    begun = active_seconds(page, "a")
-    page.clock.fast_forward("00:20")
-    used = active_seconds(page, "b")
-    assert 19 <= used - begun <= 21
-    hide(page, hidden=True)
-    page.clock.fast_forward("10:00")
-    hide(page, hidden=False)
-    assert active_seconds(page, "c") - used < 1
-    page.clock.fast_forward("30:00")
-    idle = active_seconds(page, "u") - used
-    assert 59 <= idle <= 61
-
-
-def active_seconds(page: Page, key: str) -> float:
-    """What the form would send right after a change by this key."""
-    press(page, key)
-    return page.evaluate(
-        "document.querySelector('form[data-ranking]').elements.active_ms.value / 1000"
-    )
-
-
-def hide(page: Page, *, hidden: bool) -> None:
-    """As a browser does with a tab that another one covers."""
-    page.evaluate(
-        """(hidden) => {
-          const state = hidden ? "hidden" : "visible";
-          Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
-          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-          document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
-
-
 @pytest.mark.parametrize("size", range(2, 10))
 def test_any_number_of_completions_is_ranked_by_keys(page_as, seed, stored, size):
     seed(tasks=1, texts=tuple(f"text {number}" for number in range(size)))
@@ -307,107 +172,11 @@ def test_nine_completions_are_ranked_by_selects_and_by_touch(page_as, seed, stor
     assert stored() == [{letter: 9 - place for place, letter in enumerate("ABCDEFGHI")}] * 2
 
 
-def test_a_task_that_cannot_be_ranked_is_skipped_with_the_first_reason(task_page, live_server):
-    first = task_page.url
-    press(task_page, "s")
-    choice = task_page.get_by_label("Cannot be ranked")
-    expect(choice).to_be_focused()
-    choice.check()
-    task_page.get_by_placeholder("Details").fill("all three are empty")
-    task_page.get_by_role("button", name="Skip and go on").click()
-    task_page.wait_for_url(lambda url: url != first and "/assignments/" in url)
-    with live_server.database.read() as session:
-        reasons = session.scalars(select(Assignment.skip_reason)).all()
-        assert "cannot_be_ranked: all three are empty" in reasons
-
-
-@pytest.mark.parametrize("width", [320, 390, 1280, 1920, 3840])
-def test_every_layout_fits_every_screen_with_lines_that_can_be_read(page_as, seed, width):
-    seed(tasks=1, texts=RICH, messages=CONVERSATION)
-    page = page_as("labeler", viewport={"width": width, "height": 1000})
-    start(page)
-    for layout in ("stacked", "two", "three", "one"):
-        page.locator("form[data-ranking]").evaluate(
-            "(form, layout) => form.dataset.layout = layout", layout
-        )
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        widest = page.locator(".completion-text p").evaluate_all(
-            """all => Math.max(...all.map((one) => {
-              const ruler = document.createElement("span");
-              ruler.textContent = "0".repeat(80);
-              ruler.style.cssText = "position: absolute; white-space: nowrap";
-              one.append(ruler);
-              const most = ruler.getBoundingClientRect().width;
-              ruler.remove();
-              return one.getBoundingClientRect().width / most;
-            }))"""
-        )
-        assert widest <= 1.02
-    if width == 3840:
-        prompt = page.locator(".rank-top").bounding_box()
-        texts = page.locator("[data-completions]").bounding_box()
-        assert prompt["x"] + prompt["width"] < texts["x"]
-        assert abs(prompt["y"] - texts["y"]) < 2
-
-
-def test_right_to_left_text_keeps_to_its_side(page_as, seed):
-    seed(tasks=1, texts=RICH)
-    page = page_as("labeler", viewport={"width": 1920, "height": 1000})
-    start(page)
-    page.get_by_role("button", name="One below the other").click()
-    texts = page.locator(".completion-text")
-    arabic = next(one for one in texts.all() if "هذا" in one.inner_text())
-    box, line = arabic.bounding_box(), arabic.locator("p").first.bounding_box()
-    assert arabic.locator("p").first.evaluate("one => getComputedStyle(one).direction") == "rtl"
-    assert box["x"] + box["width"] - (line["x"] + line["width"]) < 20
-
-
-def test_nothing_on_the_page_reveals_who_wrote_what(task_page):
-    sent = task_page.request.get(task_page.url).text() + task_page.content()
-    assert "secret-policy" not in sent
-    assert "secret-reason" not in sent
-
-
-def test_a_lease_that_went_to_others_is_said(page_as, seed, live_server):
-    seed(tasks=1)
-    slow, quick = page_as("labeler"), page_as("labeler")
-    start(slow)
-    slow.wait_for_load_state("networkidle")
-    with live_server.database.write() as session:
-        session.query(Assignment).update({"lease_expires_at": utc_now().replace(year=2020)})
-    start(quick)
-    press(slow, "a", "b", "c")
-    expect(slow.locator("[data-lease-lost]")).to_be_visible()
-    press(slow, "Enter")
-    expect(slow.get_by_text("This task is no longer yours.")).to_be_visible()
-    assert order(slow) == ["1 A", "2 B", "3 C"]
-
-
 def test_typing_a_comment_ranks_nothing(task_page):
     task_page.get_by_text("Comment", exact=True).click()
     task_page.get_by_label("Comment on this ranking").press_sequentially("abc 123 t?")
     assert order(task_page) == []
     expect(task_page.locator("dialog[open]")).to_have_count(0)
-
-
-def test_a_sheet_lists_the_keys_and_guidelines_are_one_key_away(task_page, live_server):
-    press(task_page, "?")
-    expect(task_page.get_by_role("dialog")).to_contain_text("Tie with the one above")
-    press(task_page, "Escape", "r")
-    expect(task_page.locator("[data-guidelines]")).not_to_have_attribute("open", "")
-    task_page.wait_for_load_state("networkidle")
-    with live_server.database.read() as session:
-        assert session.scalars(select(User.preferences)).one()["guidelines"] == "closed"
-
-
-def test_the_layout_is_remembered(task_page):
-    with task_page.expect_response("**/ranking-view"):
-        task_page.get_by_role("button", name="One below the other").click()
-    left = [card(task_page, letter).bounding_box()["x"] for letter in "AB"]
-    assert left[0] == left[1]
-    task_page.reload()
-    pressed = task_page.get_by_role("button", name="One below the other")
-    expect(pressed).to_have_attribute("aria-pressed", "true")
 
 
 def swipe(page: Page, start: Locator, distance: float) -> None:
@@ -438,40 +207,3 @@ def test_scrolling_a_phone_never_ranks_and_the_handle_drags(page_as, seed):
     top = page.locator("[data-placed]").bounding_box()["y"]
     swipe(page, last.locator("[data-handle]"), top + 10 - last.bounding_box()["y"])
     assert order(page) == ["1 C"]
-
-
-@pytest.mark.parametrize(
-    ("theme", "size"), [("light", "desktop"), ("dark", "desktop"), ("light", "narrow")]
-)
-def test_the_labelers_pages_pass_the_accessibility_check(page_as, seed, axe, theme, size):
-    # Narrow and so high that nothing lies half under the submit bar, which axe would call small.
-    viewport = DESKTOP if size == "desktop" else {"width": 320, "height": 3000}
-    seed(tasks=1, texts=(*(LONG if size == "desktop" else TEXTS), TEXTS[1]), messages=CONVERSATION)
-    page = page_as("labeler", theme=theme, viewport=viewport)
-    page.goto("/queue")
-    assert axe(page) == []
-    start(page)
-    assert axe(page) == []
-    press(page, "a", "b", "t", "s")
-    card(page, "A").get_by_text("Rate and flag").click()
-    assert axe(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    press(page, "?")
-    assert axe(page) == []
-    press(page, "Escape")
-    page.evaluate("document.activeElement.blur()")
-    press(page, "c", "d", "Enter")
-    expect(page.get_by_role("heading", name="Nothing is waiting")).to_be_visible()
-    assert axe(page) == []
-    page.get_by_role("link", name="Edit my last ranking").click()
-    assert axe(page) == []
-
-
-def test_an_empty_queue_says_why(page_as, live_server):
-    page = page_as("labeler")
-    page.goto("/queue")
-    expect(page.get_by_text("No project is open to you")).to_be_visible()
-    with live_server.database.write() as session:
-        session.add(Project(name="Fresh"))
-    page.reload()
-    expect(page.get_by_text("No round has been started yet.")).to_be_visible()
