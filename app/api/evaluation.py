@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from app.api.evaluation_schemas import (
+    AlwaysValidOut,
     CorrectedOut,
     EvaluationIn,
     EvaluationOut,
@@ -150,12 +151,17 @@ def describe(found: Evaluation) -> EvaluationOut:
         policies=found.contestants.policies,
         verdict=found.verdict,
         win_rate=RateOut.model_validate(found.win_rate),
+        always_valid=(
+            AlwaysValidOut.model_validate(found.always_valid) if found.always_valid else None
+        ),
+        through=found.through,
         won=found.tally.won,
         tied=found.tally.tied,
         lost=found.tally.lost,
         simulated_rankings=found.simulated_rankings,
         needed=[NeededOut.model_validate(one) for one in found.needed],
         tellable_difference=found.tellable,
+        planned_difference=found.plan.tellable if found.plan else None,
         length_corrected=CorrectedOut.model_validate(found.corrected) if found.corrected else None,
         reward_model=_describe_agreement(found),
         rewards_missing=found.rewards_missing,

@@ -70,6 +70,24 @@ class RateOut(BaseModel):
     prompts: int = Field(description="Different prompts among them.", examples=[30])
 
 
+class AlwaysValidOut(BaseModel):
+    """The win rate with an interval that holds at every look at once: stop when you like."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    value: float = Field(
+        description="The share, over the prompts that have all of their rankings.", examples=[0.65]
+    )
+    low: float = Field(
+        description="Lower end: with a chance of 95% the truth is never below it, whenever "
+        "anybody looks.",
+        examples=[0.44],
+    )
+    high: float = Field(description="Upper end, likewise.", examples=[0.82])
+    n: int = Field(description="Rankings behind it.", examples=[60])
+    prompts: int = Field(description="Prompts that have all of their rankings.", examples=[30])
+
+
 class NeededOut(BaseModel):
     """What it takes to tell a difference: 8 times of 10, at the 5% level."""
 
@@ -166,10 +184,18 @@ class EvaluationOut(BaseModel):
     )
     verdict: str = Field(
         description="`better` or `worse` where the whole interval is on one side of one half, "
-        "`open` where it is not, `nobody_asked` before the first ranking.",
+        "`open` where it is not, `nobody_asked` before the first ranking. It goes by `win_rate` "
+        "where the round is `through`, and by `always_valid` until then.",
         examples=["better"],
     )
     win_rate: RateOut = Field(description="How often the new policy was ranked above the old one.")
+    always_valid: AlwaysValidOut | None = Field(
+        description="The same with an interval that may be looked at after every ranking; null "
+        "before a prompt has all of its rankings."
+    )
+    through: bool = Field(
+        description="Whether all rankings are in that the round was to collect.", examples=[True]
+    )
     won: int = Field(description="Rankings that the new policy won.", examples=[36])
     tied: int = Field(description="Ties.", examples=[6])
     lost: int = Field(description="Rankings that the old policy won.", examples=[18])
@@ -180,6 +206,10 @@ class EvaluationOut(BaseModel):
     tellable_difference: float | None = Field(
         description="The difference that the rankings so far tell 8 times of 10; null without any.",
         examples=[0.18],
+    )
+    planned_difference: float | None = Field(
+        description="The difference that all rankings of the round can be expected to tell.",
+        examples=[0.2],
     )
     length_corrected: CorrectedOut | None = Field(description="null for fewer than three prompts.")
     reward_model: ModelAgreementOut | None = Field(
@@ -239,8 +269,9 @@ class PromotionOut(BaseModel):
     round_id: str | None = Field(description="The round that it rests on, or null.")
     evidence: dict[str, Any] = Field(
         description="What was known then: `asked`, and where people were asked `verdict`, "
-        "`win_rate`, `low`, `high`, `rankings`, `prompts`, `labelers`, `simulated_rankings`, "
-        "`won`, `tied`, `lost`, `length_corrected` and `reward_model`. It never changes.",
+        "`win_rate`, `low`, `high`, `through`, `always_valid`, `rankings`, `prompts`, `labelers`, "
+        "`simulated_rankings`, `won`, `tied`, `lost`, `length_corrected` and `reward_model`. It "
+        "never changes.",
         examples=[{"asked": True, "win_rate": 0.65, "low": 0.52, "high": 0.77, "rankings": 60}],
     )
     note: str = Field(description="Why.", examples=["Reads better, and is no longer."])

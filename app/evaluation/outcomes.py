@@ -180,6 +180,25 @@ def votes_of(outcomes: Collection[Outcome], candidate: str, baseline: str) -> li
     return [Vote(prompt_id=prompt, share=share) for prompt, share in shares if share is not None]
 
 
+def whole_prompts_of(
+    outcomes: Collection[Outcome], candidate: str, baseline: str, votes_each: int
+) -> list[float]:
+    """The mean share of each prompt that has as many votes as it should, over the first so many.
+
+    Which prompts count, and what they say, must not depend on when somebody looked.
+    """
+    shares: dict[str, list[float]] = defaultdict(list)
+    for one in sorted(outcomes, key=lambda outcome: outcome.created_at):
+        share = one.share(candidate, baseline)
+        if share is not None:
+            shares[one.prompt_id].append(share)
+    return [
+        sum(given[:votes_each]) / votes_each
+        for given in shares.values()
+        if len(given) >= votes_each
+    ]
+
+
 def sized_votes_of(outcomes: Collection[Outcome], candidate: str, baseline: str) -> list[SizedVote]:
     """The pairs of the two policies with the difference of their lengths."""
     return [

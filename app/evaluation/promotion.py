@@ -134,6 +134,7 @@ NOBODY_ASKED: dict[str, Any] = {"asked": False}
 def describe_evidence(evaluation: Evaluation) -> dict[str, Any]:
     """What an evaluation says now, to be kept as it is; `asked` is false where nobody ranked."""
     rate, corrected, agreement = evaluation.win_rate, evaluation.corrected, evaluation.agreement
+    always = evaluation.always_valid
     facts: dict[str, Any] = {
         "asked": rate.n > 0,
         "round_number": evaluation.round.number,
@@ -148,6 +149,10 @@ def describe_evidence(evaluation: Evaluation) -> dict[str, Any]:
         "win_rate": rate.value,
         "low": rate.low,
         "high": rate.high,
+        "through": evaluation.through,
+        "always_valid": (
+            {"low": always.low, "high": always.high, "rankings": always.n} if always else None
+        ),
         "rankings": rate.n,
         "prompts": rate.prompts,
         "labelers": len(evaluation.labelers),

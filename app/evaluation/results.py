@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from app.evaluation.agreement_with_model import ModelAgreement, compare_with_model
+from app.evaluation.always_valid import AlwaysValidRate, measure_always
 from app.evaluation.bradley_terry import Strengths, fit_bradley_terry
 from app.evaluation.length_correction import CorrectedRate, correct_for_length
 from app.evaluation.outcomes import (
@@ -20,15 +21,25 @@ from app.evaluation.outcomes import (
     load_written,
     sized_votes_of,
     votes_of,
+    whole_prompts_of,
     win_tables_of,
 )
-from app.evaluation.sample_size import DIFFERENCES, Needed, rankings_needed, tellable_difference
+from app.evaluation.sample_size import (
+    DIFFERENCES,
+    Needed,
+    Plan,
+    plan_round,
+    rankings_needed,
+    tellable_difference,
+)
 from app.evaluation.win_rates import Rate, Vote, measure_rate
 from app.models import Model, Round
+from app.projects.round_counts import RoundCounts, round_counts
 
 
 class Verdict(StrEnum):
-    """What the interval of the win rate says of the candidate."""
+    """What the interval of the win rate says of the candidate: the plain one once all rankings of
+    the round are in, and until then the one that holds however often somebody looks."""
 
     NOBODY_ASKED = "nobody_asked"
     BETTER = "better"
@@ -71,6 +82,12 @@ class Evaluation:
     contestants: Contestants
     verdict: Verdict
     win_rate: Rate
+    always_valid: AlwaysValidRate | None
+    """The win rate with an interval that holds at every look; None before a prompt is whole."""
+    through: bool
+    """Whether all rankings are in that the round was to collect."""
+    plan: Plan | None
+    """What the whole round can be expected to tell; None where nothing is to be ranked."""
     tally: Tally
     simulated_rankings: int
     needed: list[Needed]
@@ -110,12 +127,21 @@ def evaluate_round(session: Session, round_: Round) -> Evaluation:
     rate = measure_rate(votes)
     pairs = judged_pairs_of(outcomes, candidate, baseline)
     several = len(contestants.policies) > 2
+    votes_each = max(1, round_.labelers_per_task)
+    always_valid = measure_always(
+        whole_prompts_of(outcomes, candidate, baseline, votes_each), votes_each=votes_each
+    )
+    counts = round_counts(session, round_.id)
+    through = counts.rankings_got >= counts.rankings_wanted
     compared = [one for one in outcomes if one.share(candidate, baseline) is not None]
     return Evaluation(
         round=round_,
         contestants=contestants,
-        verdict=judge_rate(rate),
+        verdict=judge_rate(rate, rate if through else always_valid),
         win_rate=rate,
+        always_valid=always_valid,
+        through=through,
+        plan=_plan(round_, contestants, counts),
         tally=tally_of(votes),
         simulated_rankings=sum(one.simulated for one in compared),
         needed=[rankings_needed(rate, difference) for difference in DIFFERENCES],
@@ -140,13 +166,23 @@ def evaluate_round(session: Session, round_: Round) -> Evaluation:
     )
 
 
-def judge_rate(rate: Rate) -> Verdict:
-    """Better or worse only where the whole interval is on one side of an even split."""
-    if rate.low is None or rate.high is None:
+def judge_rate(rate: Rate, deciding: Rate | AlwaysValidRate | None) -> Verdict:
+    """Better or worse only where the whole deciding interval is on one side of an even split."""
+    if not rate.n:
         return Verdict.NOBODY_ASKED
-    if rate.low > 0.5:
+    if deciding is None or deciding.low is None or deciding.high is None:
+        return Verdict.OPEN
+    if deciding.low > 0.5:
         return Verdict.BETTER
-    return Verdict.WORSE if rate.high < 0.5 else Verdict.OPEN
+    return Verdict.WORSE if deciding.high < 0.5 else Verdict.OPEN
+
+
+def _plan(round_: Round, contestants: Contestants, counts: RoundCounts) -> Plan | None:
+    prompts = counts.tasks - counts.short
+    completions = round_.completions_per_prompt // len(contestants.policies)
+    if min(prompts, round_.labelers_per_task, completions) < 1:
+        return None
+    return plan_round(prompts=prompts, labelers=round_.labelers_per_task, completions=completions)
 
 
 def tally_of(votes: Sequence[Vote]) -> Tally:

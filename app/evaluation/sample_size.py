@@ -1,4 +1,4 @@
-"""How many rankings tell a difference of a given size. Pure."""
+"""How many rankings tell a difference of a given size, and what a planned round can tell. Pure."""
 
 from dataclasses import dataclass
 from math import ceil, sqrt
@@ -9,6 +9,10 @@ POWER_80 = 0.841621
 """The standard normal quantile of 80%."""
 DIFFERENCES = (0.05, 0.10, 0.15)
 """From an even split, as pages show them: 5, 10 and 15 points."""
+LIKENESS = 0.45
+"""How alike two rankings of one prompt are taken to be before there are any: labelers who agree
+72.6% of the time on which text is better (Ouyang et al. 2022, InstructGPT, section 3.4), and
+2 · 0.726 − 1 = 0.45."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,46 @@ class Needed:
     """Of those, the ones still missing."""
     prompts: int
     """Prompts that those rankings spread over; more rankings of the same few tell less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a round can be expected to tell before anybody has ranked."""
+
+    prompts: int
+    rankings: int
+    tellable: float
+    """The difference from an even split that it tells 8 times of 10, at the 5% level; above one
+    half, which is the largest there is, it tells nothing."""
+    prompts_needed: dict[float, int]
+    """For each of `DIFFERENCES`, with as many labelers and completions of each prompt."""
+
+
+def plan_round(*, prompts: int, labelers: int, completions: int) -> Plan:
+    """What so many prompts, each ranked by so many labelers, can tell of two policies.
+
+    The mean vote on a prompt varies by V = ¼ · (ρ + (1 − ρ) · (2c + 1) / (3c²) / l): ρ = `LIKENESS`
+    is the part that all rankings of a prompt share; the rest is divided by the l labelers, and by
+    what c completions of each policy are worth, the mean of c² pairs of independent texts having
+    (2c + 1) / (3c²) of the variance of one pair (Mann and Whitney 1947). One of each is a coin's ¼.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+    if min(prompts, labelers, completions) < 1:
+        raise ValueError("a round has a prompt, a labeler and a completion of each policy at least")
+    own = (2 * completions + 1) / (3 * completions**2) / labelers
+    variance = 0.25 * (LIKENESS + (1 - LIKENESS) * own)
+    reach = NORMAL_95 + POWER_80
+    return Plan(
+        prompts=prompts,
+        rankings=prompts * labelers,
+        tellable=reach * sqrt(variance / prompts),
+        prompts_needed={
+            difference: ceil(reach**2 * variance / difference**2 - 1e-9)
+            for difference in DIFFERENCES
+        },
+    )
 
 
 def rankings_needed(rate: Rate, difference: float) -> Needed:

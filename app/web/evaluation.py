@@ -32,6 +32,7 @@ from app.settings import Settings
 from app.web.forms import FormFields, read_whole, texts_of
 from app.web.sampling import read_sampling, sampling_fields
 from app.web.templating import redirect_with_message, render
+from app.web.trial_plans import describe_plan
 from app.web.verdicts import (
     BADGES,
     COLORS,
@@ -41,6 +42,7 @@ from app.web.verdicts import (
     plot_labelers,
     plot_strengths,
     plot_verdict,
+    stop_sentence,
     verdict_sentence,
 )
 
@@ -93,6 +95,17 @@ def open_round(
     return redirect_with_message(
         f"/rounds/{round_.id}/evaluation", f"Round {round_.number} has started: people are asked."
     )
+
+
+@router.get("/jobs/{job_id}/evaluation/plan")
+def show_plan(
+    request: Request, job_id: str, session: ReadSession, user: Admin, settings: AppSettings
+) -> HTMLResponse:
+    """What the values in the form can tell."""
+    contest = get_contest(session, settings, get_job(session, job_id))
+    values = {**_default_values(contest), **request.query_params}
+    plan = describe_plan(contest, values, request.query_params.getlist("others"))
+    return render(request, "evaluation/_plan.html", {"plan": plan, "contest": contest})
 
 
 @router.get("/rounds/{round_id}/evaluation")
@@ -191,6 +204,7 @@ def _render_form(
             "contest": contest,
             "earlier": earlier[0] if earlier else None,
             "values": values,
+            "plan": describe_plan(contest, values, others),
             "others": [(one, one.id in others) for one in policies if one.id not in pair],
             "sampling_fields": sampling_fields(),
             "most_labelers": MOST_LABELERS,
@@ -223,6 +237,7 @@ def _numbers_context(session: Session, project: Project, found: Evaluation) -> d
         "labelers_plot": plot_labelers(found, project.id),
         "strengths_plot": plot_strengths(found),
         "steps": list_steps(found),
+        "stop_words": stop_sentence(found),
         "length_words": length_sentence(found),
         "model_words": model_sentence(found),
     }

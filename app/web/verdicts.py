@@ -51,14 +51,39 @@ def verdict_sentence(found: Evaluation) -> str:
         return "Nobody has ranked yet."
     who = "Simulated labelers" if found.all_simulated else "People"
     numbers = (
-        f"{candidate} won {as_percent(rate.value)} of {plural(rate.n, 'ranking')} "
-        f"(95% interval {describe_interval(rate)})"
+        f"{candidate} won {as_percent(rate.value)} of {plural(rate.n, 'ranking')}"
+        f"{'' if found.through else ' so far'} ({_interval_words(found)})"
     )
     if found.verdict == Verdict.BETTER:
         return f"{who} prefer {candidate}: {numbers}."
     if found.verdict == Verdict.WORSE:
         return f"{who} prefer {baseline}: {numbers}."
-    return f"Nobody can tell yet which one is preferred: {numbers}, which holds an even split."
+    even = ", which holds an even split" if found.through or found.always_valid else ""
+    return f"Nobody can tell yet which one is preferred: {numbers}{even}."
+
+
+def _interval_words(found: Evaluation) -> str:
+    if found.through:
+        return f"95% interval {describe_interval(found.win_rate)}"
+    if found.always_valid is None:
+        return "no prompt has all of its rankings yet"
+    return f"95% interval at every look {describe_interval(found.always_valid)}"
+
+
+def stop_sentence(found: Evaluation) -> str:
+    """Whether an admin may stop asking before all rankings are in."""
+    always = found.always_valid
+    if always is None:
+        return "Not yet: no prompt has all of its rankings."
+    interval = (
+        f"the interval that holds however often you look is {describe_interval(always)}, "
+        f"from {plural(always.n, 'ranking')}"
+    )
+    if always.low > EVEN or always.high < EVEN:
+        return f"Yes: {interval}, and leaves out 50%."
+    if found.through:
+        return f"All rankings are in, so the plain interval counts. For comparison: {interval}."
+    return f"Not yet: {interval}, which holds 50%."
 
 
 def length_sentence(found: Evaluation) -> str:
@@ -101,6 +126,8 @@ def model_sentence(found: Evaluation) -> str:
 def plot_verdict(found: Evaluation) -> ForestPlot:
     """The win rate, what it would be at equal lengths, and what the reward model would say."""
     rows: list[tuple[str, str, Interval]] = [("All rankings", "", found.win_rate)]
+    if found.always_valid is not None:
+        rows.append(("The same, at every look", "", found.always_valid))
     if found.corrected is not None:
         rows.append(("At equal lengths", "", found.corrected))
     if found.agreement is not None:
@@ -209,6 +236,15 @@ def evidence_words(evidence: Mapping[str, Any]) -> str:
         f"{evidence['candidate']} won {rate} (95% interval {interval}) of {rankings} by "
         f"{plural(evidence['labelers'], 'labeler')} against {evidence['baseline']}."
     )
+    if evidence.get("through") is False:
+        text += " Not all rankings of the round were in"
+        always = evidence.get("always_valid")
+        text += (
+            f"; an interval that holds at every look was {as_percent(always['low'])} to "
+            f"{as_percent(always['high'])}."
+            if always
+            else "."
+        )
     if evidence.get("simulated_rankings"):
         text += f" {plural(evidence['simulated_rankings'], 'ranking')} of these simulated."
     if corrected := evidence.get("length_corrected"):

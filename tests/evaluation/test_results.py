@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.db import Database
 from app.demo.labelers import simulate_labelers
@@ -12,6 +12,7 @@ from app.evaluation.opening import open_ab_round
 from app.evaluation.outcomes import find_judge
 from app.evaluation.promotion import promote
 from app.evaluation.results import Verdict, evaluate_round
+from app.evaluation.sample_size import plan_round
 from app.models import (
     Assignment,
     Completion,
@@ -21,6 +22,9 @@ from app.models import (
     ModelKind,
     Ranking,
     Round,
+    Task,
+    TaskState,
+    User,
     utc_now,
 )
 from app.preferences.filters import AbRounds, PairFilters
@@ -168,6 +172,53 @@ def test_enough_people_who_agree_are_a_verdict(database: Database, tmp_path: Pat
     with database.read() as session:
         found = evaluate_round(session, session.get_one(Round, judged.round_id))
     assert found.verdict == Verdict.BETTER
+
+
+def test_until_all_rankings_are_in_the_interval_for_every_look_decides(
+    database: Database, tmp_path: Path
+) -> None:
+    """Seven wins of seven leave 50% out of the plain interval, and not of the one for every look:
+    the mean of the bets is worth Π (5 + i) / (10 + i) · 2⁷ = 3.7 there, and not yet 20."""
+    judged = make_judged(database, tmp_path, ["new"] * 7, prompts=20)
+    with database.write() as session:
+        found = evaluate_round(session, session.get_one(Round, judged.round_id))
+        assert not found.through
+        assert found.win_rate.low > 0.5
+        assert found.always_valid is not None
+        assert (found.always_valid.n, found.always_valid.prompts) == (7, 7)
+        assert found.always_valid.low < 0.5
+        assert found.verdict == Verdict.OPEN
+        person = session.scalars(select(User).where(User.email.startswith("ada"))).one()
+        rank(session, judged.contest.project_id, person, ["new"] * 8)
+        found = evaluate_round(session, session.get_one(Round, judged.round_id))
+        assert (found.through, found.verdict) == (False, Verdict.BETTER)
+        assert found.always_valid is not None
+        assert found.always_valid.low > 0.5
+
+
+def test_a_prompt_counts_at_every_look_once_it_is_whole(database: Database, tmp_path: Path) -> None:
+    """Which prompts count must not depend on when somebody looks: two labelers each, one came."""
+    judged = make_judged(database, tmp_path, ["new"] * 6)
+    with database.write() as session:
+        session.execute(update(Task).values(rankings_wanted=2, state=TaskState.OPEN))
+        session.get_one(Round, judged.round_id).labelers_per_task = 2
+        session.flush()
+        found = evaluate_round(session, session.get_one(Round, judged.round_id))
+        assert (found.always_valid, found.verdict) == (None, Verdict.OPEN)
+        rank(session, judged.contest.project_id, make_user(session, "bob"), ["old", "new"])
+        found = evaluate_round(session, session.get_one(Round, judged.round_id))
+        assert found.always_valid is not None
+        assert (found.always_valid.n, found.always_valid.prompts) == (4, 2)
+        assert found.always_valid.value == pytest.approx(0.75)
+
+
+def test_the_whole_round_is_planned_before_anybody_ranked(
+    database: Database, tmp_path: Path
+) -> None:
+    judged = make_judged(database, tmp_path, [], labelers=("ada", "bob"))
+    with database.read() as session:
+        plan = evaluate_round(session, session.get_one(Round, judged.round_id)).plan
+    assert plan == plan_round(prompts=6, labelers=2, completions=1)
 
 
 def test_a_round_of_one_policy_compares_nothing(database: Database) -> None:

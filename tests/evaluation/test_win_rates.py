@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.evaluation.sample_size import rankings_needed, tellable_difference
+from app.evaluation.sample_size import plan_round, rankings_needed, tellable_difference
 from app.evaluation.win_rates import NO_RATE, NORMAL_95, Vote, measure_rate
 
 
@@ -132,3 +132,30 @@ def test_ties_make_a_difference_easier_to_tell() -> None:
 def test_a_difference_lies_between_none_and_one_half(difference: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         rankings_needed(NO_RATE, difference)
+
+
+@pytest.mark.parametrize(
+    ("plan", "points", "for_ten"),
+    [
+        # 2.801585 · sqrt(¼ / 50), and 2.801585² · ¼ / 0.1² = 196.2 prompts.
+        ({"prompts": 50, "labelers": 1, "completions": 1}, 0.198102, 197),
+        ({"prompts": 16, "labelers": 1, "completions": 1}, 0.350198, 197),
+        # Three labelers: V = ¼ · (0.45 + 0.55 / 3) = 0.158333.
+        ({"prompts": 50, "labelers": 3, "completions": 1}, 0.157654, 125),
+        # Two completions each: (2 · 2 + 1) / (3 · 4) = 5/12, V = ¼ · (0.45 + 0.55 · 5/12).
+        ({"prompts": 50, "labelers": 1, "completions": 2}, 0.163259, 134),
+    ],
+)
+def test_what_a_planned_round_can_tell(plan: dict[str, int], points: float, for_ten: int) -> None:
+    found = plan_round(**plan)
+    assert found.tellable == pytest.approx(points, abs=1e-5)
+    assert found.prompts_needed[0.1] == for_ten
+    assert found.rankings == plan["prompts"] * plan["labelers"]
+
+
+def test_no_number_of_labelers_makes_up_for_prompts() -> None:
+    """What rankings of a prompt share stays: 2.801585 · sqrt(¼ · 0.45 / 16) at the very best."""
+    found = plan_round(prompts=16, labelers=10_000, completions=4)
+    assert found.tellable == pytest.approx(0.234917, abs=1e-4)
+    with pytest.raises(ValueError, match="at least"):
+        plan_round(prompts=0, labelers=1, completions=1)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.models import Job, Promotion, Role, Round, User
 from tests.conftest import sign_in
-from tests.evaluation.contests import Judged, fill_round, make_contest, make_judged
+from tests.evaluation.contests import Judged, fill_round, make_contest, make_judged, rank
 from tests.projects.rounds_factory import make_model
 
 
@@ -263,3 +263,58 @@ def test_researchers_read_but_do_not_promote(
     assert sent.status_code == 403
     labeler = sign_in(app, make_user(Role.LABELER))
     assert labeler.get(f"/rounds/{judged.round_id}/evaluation").status_code == 403
+
+
+def test_the_form_says_what_its_values_can_tell(app: FastAPI, admin: TestClient) -> None:
+    """16 prompts ranked once: 2.8016 · sqrt(¼ / 16) = 35 points; 40 prompts, 22 points."""
+    with app.state.database.write() as session:
+        contest = make_contest(session, prompts=50, held_out=40)
+    path = f"/jobs/{contest.job_id}/evaluation"
+    form = admin.get(path).text
+    assert "22 points" in form
+    assert f'hx-get="{path}/plan"' in form
+    few = admin.get(f"{path}/plan?prompts=16").text
+    assert "<html" not in few
+    assert "35 points" in few
+    assert "(85% against 50%)" in few
+    assert "10 points would take 197 prompts." in few
+    assert "All 40 prompts" in few
+    assert "All of these together" in few
+    more = admin.get(f"{path}/plan?prompts=16&labelers_per_task=3&completions_per_policy=3").text
+    assert "3 labelers per prompt" not in more
+    assert "3 completions each" not in more
+    assert "All of these together" not in more
+    assert "no difference at all" in admin.get(f"{path}/plan?prompts=2").text
+    assert "cannot have these values" in admin.get(f"{path}/plan?prompts=many").text
+
+
+def test_a_round_large_enough_is_not_told_what_would_help(app: FastAPI, admin: TestClient) -> None:
+    with app.state.database.write() as session:
+        contest = make_contest(session, prompts=210, held_out=200)
+    page = admin.get(f"/jobs/{contest.job_id}/evaluation/plan?prompts=200").text
+    assert "10 points" in page
+    assert "would take" not in page
+    assert "What would tell more" not in page
+
+
+def test_the_page_says_whether_one_may_stop(
+    app: FastAPI, admin: TestClient, tmp_path: Path
+) -> None:
+    judged = make_judged(app.state.database, tmp_path, ["new"] * 6, prompts=30)
+    path = f"/rounds/{judged.round_id}/evaluation"
+    page = admin.get(path).text
+    assert "Nobody can tell yet which one is preferred: new won 100% of 6 rankings so far" in page
+    assert "95% interval at every look" in page
+    assert "Not yet: the interval that holds however often you look is" in page
+    with app.state.database.write() as session:
+        person = session.scalars(select(User).where(User.email == "ada@example.org")).one()
+        rank(session, judged.contest.project_id, person, ["new"] * 12)
+    page = admin.get(path).text
+    assert "People prefer new: new won 100% of 18 rankings so far" in page
+    assert "Yes: the interval that holds however often you look is" in page
+    admin.post(
+        f"/projects/{judged.contest.project_id}/promotions",
+        data={"model_id": "new", "round_id": judged.round_id},
+    )
+    history = admin.get(f"/projects/{judged.contest.project_id}/promotions").text
+    assert "Not all rankings of the round were in; an interval that holds at every look" in history
