@@ -26,6 +26,8 @@ from app.inference.starters import StarterError, ensure_starter
 HUB_TIMEOUT_SECONDS = 5.0
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 UNKNOWN_CONTEXT = 2048
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
+"""What transformers raises about a folder that holds no such model, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = factory.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ModelUnavailable(f"{source} cannot be loaded as a {kind}: {reason}") from error
+    except LOAD_ERRORS as error:
+        raise ModelUnavailable(
+            f"{source} cannot be loaded as a {kind}: {load_reason(error)}"
+        ) from error
     _settle_padding(model, tokenizer, kind)
     return LoadedModel(
         kind=kind,
@@ -83,6 +86,11 @@ def load_model(
         if kind == "reward_model"
         else None,
     )
+
+
+def load_reason(error: Exception) -> str:
+    """What one of `LOAD_ERRORS` says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def locate(source: str | Path) -> Path:

@@ -76,7 +76,8 @@ def score_pairs(
         )
     if not torch.isfinite(logits).all():
         raise ModelUnavailable(
-            "The reward model gave a reward that is not a finite number; its weights are damaged."
+            "The reward model gave a reward that is not a finite number: its weights are damaged. "
+            "Train or choose another one."
         )
     rewards = (logits[:, 1] - logits[:, 0]).tolist()
     probabilities = logits.softmax(dim=-1).tolist()

@@ -185,7 +185,7 @@ class PPOConfig:
     kl_target: float | None = option(
         6.0,
         "KL per completion that the adaptive controller aims at; empty keeps kl_coef fixed.",
-        minimum=0.0,
+        minimum=0.01,
         maximum=1000.0,
         unit="nats",
         advanced=True,

@@ -22,7 +22,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from app.inference.loading import best_device
+from app.inference.loading import LOAD_ERRORS, best_device, load_reason
 from app.training.logprobs import token_logprobs
 from app.training.report import TrainingError
 from app.training.states import Sequences, predicting_states
@@ -144,11 +144,15 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
         model = AutoModelForCausalLM.from_pretrained(
             policy_dir, dtype=torch.float32, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TrainingError(f"Cannot load the policy {policy_dir.name}: {reason}") from error
+    except LOAD_ERRORS as error:
+        raise TrainingError(
+            f"Cannot load the policy {policy_dir.name}: {load_reason(error)}"
+        ) from error
     if tokenizer.eos_token_id is None:
-        raise TrainingError(f"The tokenizer of {policy_dir.name} has no end-of-text token.")
+        raise TrainingError(
+            f"The tokenizer of {policy_dir.name} has no end-of-text token, so no completion could "
+            "end; set eos_token in its tokenizer_config.json."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     _check_logits(model, tokenizer.eos_token_id, policy_dir.name)
@@ -186,6 +190,11 @@ def _check_logits(model: Any, token: int, name: str) -> None:
         output = model.eval()(input_ids=ids, output_hidden_states=True)
         head = model.get_output_embeddings()
         ours = head(model.base_model(input_ids=ids).last_hidden_state)
+    if not torch.isfinite(output.logits).all():
+        raise TrainingError(
+            f"The policy {name} gives logits that are not finite: its weights are damaged. Start "
+            "from another one."
+        )
     if not torch.allclose(ours, output.logits, atol=1e-3, rtol=1e-3):
         raise TrainingError(
             f"The policy {name} changes its logits after the language-model head, which PPO here "

@@ -112,11 +112,16 @@ def tune_policy(
     """
     report.progress(0.0, "Loading the policy")
     tokenizer, policy = load_policy(policy_dir, config.lora_rank, config.seed)
+    if not tokenizer.chat_template:
+        report.log("The policy has no chat template: it is given the prompt as plain text.")
     prompts = _short_enough(prompts, tokenizer, policy, config, report)
     eval_prompts = _short_enough(eval_prompts, tokenizer, policy, config, report)
     eval_prompts = eval_prompts[: config.eval_prompts]
     if not prompts:
-        raise TrainingError("There is no prompt to train on.")
+        raise TrainingError(
+            "There is no prompt to train on: add shorter ones to the project, or raise "
+            "max_prompt_tokens."
+        )
     trained = [weight for weight in policy.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate, eps=ADAM_EPSILON)
     controller = make_controller(config.kl_coef, config.kl_target)
@@ -270,6 +275,11 @@ def _short_enough(
     """The prompts that fit; a cut prompt would ask something else, so long ones are left out."""
     context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
     room = min(config.max_prompt_tokens, context - config.max_new_tokens)
+    if room < 1:
+        raise TrainingError(
+            f"The policy takes {context} tokens, so {config.max_new_tokens} new ones leave no room "
+            "for a prompt; lower max_new_tokens."
+        )
     kept = [p for p in prompts if 0 < len(encode_prompt(tokenizer, p.messages)) <= room]
     if len(kept) < len(prompts):
         report.log(

@@ -302,6 +302,8 @@ def _log_choices(
         report.log(f"Holding out the {rankings} rankings of {people} of the labelers too.")
     if network.max_length < config.max_length:
         report.log(f"The backbone takes {network.max_length} tokens; longer texts are cut there.")
+    if network.reads_plain_text:
+        report.log("The backbone has no chat template: it reads prompts as plain text.")
     if network.share_prompts:
         report.log("Completions of a prompt share its computation.")
     if network.precision is not None:

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from app.inference.classifying import classifier_logits
 from app.inference.formatting import EncodedPair, encode_completions
-from app.inference.loading import best_device, text_limit
+from app.inference.loading import LOAD_ERRORS, best_device, load_reason, text_limit
 from app.inference.shared_prompts import shares_prompts
 from app.training.configs import RewardModelConfig
 from app.training.policy import LORA_ALPHA_PER_RANK
@@ -88,6 +88,11 @@ class RewardNetwork:
             room = torch.cuda.mem_get_info(self.device)[0] // 2
         a_token = ACTIVATION_BYTES_PER_UNIT * config.hidden_size * config.num_hidden_layers
         return max(self.max_length, min(LARGEST_GROUP, int(room // a_token)))
+
+    @property
+    def reads_plain_text(self) -> bool:
+        """Whether prompts are laid out neither as a chat nor as a segment of their own."""
+        return self.tokenizer.cls_token_id is None and not self.tokenizer.chat_template
 
     def encode(self, task: RankedTask) -> list[EncodedPair]:
         """Token ids of every completion with its prompt."""
@@ -237,9 +242,10 @@ def _load_classifier(backbone_dir: Path, heads: int) -> tuple[Any, Any]:
             local_files_only=True,
             ignore_mismatched_sizes=True,  # another number of heads: new ones
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TrainingError(f"Cannot load the backbone {backbone_dir.name}: {reason}") from error
+    except LOAD_ERRORS as error:
+        raise TrainingError(
+            f"Cannot load the backbone {backbone_dir.name}: {load_reason(error)}"
+        ) from error
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise TrainingError(

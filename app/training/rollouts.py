@@ -131,7 +131,8 @@ def collect_rollout(
     if not torch.isfinite(scores).all():
         broken = int((~torch.isfinite(scores)).nonzero()[0])
         raise TrainingError(
-            f"The reward model gave {scores[broken].item()} for prompt {prompts[broken].id}."
+            f"The reward model gave {scores[broken].item()} for prompt {prompts[broken].id}; "
+            "train or choose another one."
         )
     started = _lap(seconds, "score_seconds", started)
 
@@ -143,7 +144,9 @@ def collect_rollout(
         ref_logprobs[group, :width] = policy.ref_logprobs(part, temperature)
     ref_logprobs = torch.where(mask, ref_logprobs, 0.0)
     if not (torch.isfinite(ref_logprobs).all() and torch.isfinite(logprobs).all()):
-        raise TrainingError("A log-probability is not finite.")
+        raise TrainingError(
+            "The policy gives a log-probability that is not finite; try a lower learning rate."
+        )
     _lap(seconds, "logprobs_seconds", started)
     return Rollout(
         prompts=prompts,
