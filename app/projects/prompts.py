@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Invalid, NotFound
 from app.models import Project, Prompt, User, new_ids, utc_now
-from app.projects.messages import Message, messages_hash
+from app.projects.messages import Message
 from app.projects.prompt_mapping import (
     ParsedPrompt as ParsedPrompt,
 )
@@ -60,25 +60,6 @@ def get_prompt(session: Session, prompt_id: str, user: User) -> Prompt:
     if prompt is None:
         raise NotFound("There is no such prompt.")
     get_project(session, prompt.project_id, user)
-    return prompt
-
-
-def find_prompt(session: Session, project_id: str, messages: list[Message]) -> Prompt | None:
-    """The project's prompt of this content."""
-    return session.scalar(
-        select(Prompt).where(
-            Prompt.project_id == project_id, Prompt.content_hash == messages_hash(messages)
-        )
-    )
-
-
-def get_or_add_prompt(
-    session: Session, project_id: str, messages: list[Message], is_chat: bool
-) -> Prompt:
-    """The project's prompt of this content, stored now if it was not there."""
-    store_prompts(session, project_id, [ParsedPrompt(messages, is_chat, None, {})])
-    prompt = find_prompt(session, project_id, messages)
-    assert prompt is not None, "a prompt just stored is there"
     return prompt
 
 

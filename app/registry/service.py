@@ -200,11 +200,6 @@ def stored_location(settings: Settings, folder: Path) -> str:
     return str(folder.relative_to(data_dir) if folder.is_relative_to(data_dir) else folder)
 
 
-def resolve_model(settings: Settings, model: Model) -> Path:
-    """The folder of the model's files; see `resolve_files`."""
-    return resolve_files(model_files(settings, model))
-
-
 def resolve_files(files: ModelFiles) -> Path:
     """The folder of a model's files, made or downloaded first where that is still to be done.
 

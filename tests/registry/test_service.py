@@ -18,7 +18,7 @@ from app.registry.service import (
     model_files,
     record_weights,
     require_model,
-    resolve_model,
+    resolve_files,
     slugify,
     stored_location,
 )
@@ -137,15 +137,15 @@ def test_folders_inside_the_data_directory_move_with_it(tmp_path: Path, data: Se
     assert stored_location(data, inside) == "models/mine"
     assert stored_location(data, outside) == str(outside)
     moved = Model(id="m", kind="policy", source="job", location="models/mine")
-    assert resolve_model(data, moved) == inside
+    assert resolve_files(model_files(data, moved)) == inside
     kept = Model(id="k", kind="policy", source="folder", location=str(outside))
-    assert resolve_model(data, kept) == outside
+    assert resolve_files(model_files(data, kept)) == outside
 
 
 def test_files_that_are_gone_are_named_with_the_way_out(data: Settings) -> None:
     gone = Model(id="gone", kind="policy", source="folder", location="/nowhere/at/all")
     with pytest.raises(Unavailable, match="files of gone are not at /nowhere/at/all"):
-        resolve_model(data, gone)
+        resolve_files(model_files(data, gone))
     remote = Model(id="far", kind="policy", source="endpoint", location="http://x")
     with pytest.raises(Invalid, match="served at http://x"):
         model_files(data, remote)
@@ -154,7 +154,7 @@ def test_files_that_are_gone_are_named_with_the_way_out(data: Settings) -> None:
 def test_a_starter_is_made_when_first_needed(data: Settings) -> None:
     starter = Model(id="minilm-l6", kind="encoder", source="starter")
     assert find_folder(data, starter) is None
-    folder = resolve_model(data, starter)
+    folder = resolve_files(model_files(data, starter))
     assert find_folder(data, starter) == folder == data.models_dir / "minilm-l6"
     record_weights(starter, read_weights(folder))
     assert starter.parameters is not None
