@@ -223,5 +223,5 @@ def sample_rows(rollout: Rollout) -> list[dict[str, Any]]:
     ]
 
 
-def _no_scores(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:  # noqa: ARG001
+def _no_scores(_prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
     return [0.0] * len(completions)

@@ -33,7 +33,7 @@ class Prompt:
 class Scorer(Protocol):
     """Gives every completion its reward; a reward model in use, any function in tests."""
 
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> Sequence[float]:
+    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> Sequence[float]:
         """One reward per completion, in order."""
 
 

@@ -134,11 +134,11 @@ def _ranked(value: list[Any], where: str, fields: Row) -> Ranks:
     """Options in order, the best first, or each with its rank."""
     ranks: Ranks = {}
     for place, item in enumerate(value):
-        option, rank = item, place + 1
+        option = item
+        rank: int | None = place + 1
         if isinstance(item, dict):
             option = item.get("value")
-            given = item.get("rank", rank)
-            rank = check_rank(given, f"{where}[{place}].rank", first=1)  # type: ignore[assignment]
+            rank = check_rank(item.get("rank", rank), f"{where}[{place}].rank", first=1)
         field = _find_field(option, fields)
         if field is None:
             raise RowError(
