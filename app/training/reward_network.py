@@ -316,4 +316,4 @@ def _keep_exact(head: nn.Linear) -> None:
         with torch.autocast(input.device.type, enabled=False):
             return functional.linear(input.float(), head.weight, head.bias)
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward  # type: ignore[method-assign]  # of this one layer, not of its class
