@@ -52,6 +52,7 @@ from app.web import (
     rounds,
     sign_in,
     snapshots,
+    tuning_comparison,
     uploads,
 )
 from app.web.errors import install_error_handlers
@@ -108,6 +109,7 @@ WEB_ROUTERS = [
     labelers.router,
     deletion.router,
     jobs.router,
+    tuning_comparison.router,
     models.router,
     reward_report.router,
 ]

@@ -196,19 +196,7 @@ def add_jobs(session: Session, admin: User, project: Project, snapshot_id: str) 
         eta_seconds=900.0,
         log_tail=log,
     )
-    names = ("reward_mean", "kl", "policy_loss", "value_loss", "length_mean", "train_seconds")
-    names += WATCHED
-    rows = [
-        {"job_id": running.id, "name": name, "step": step, "value": step / 7, "at": utc_now()}
-        for step in range(1, 9)
-        for name in names
-    ]
-    upsert_metrics(session, rows)
-    for step in (4, 8):
-        sample = [{"prompt": RIGHT_TO_LEFT, "completion": text, "reward": 0.4} for text in TEXTS]
-        session.add(
-            JobEvent(job_id=running.id, kind="samples", payload={"step": step, "rows": sample})
-        )
+    _report(session, running.id, range(1, 9))
     config = {"backbone": "minilm-l6", "snapshot_id": snapshot_id}
     done = create_job(session, admin, kind="reward_model", project_id=project.id, config=config)
     _run(session, done.id)
@@ -222,4 +210,73 @@ def add_jobs(session: Session, admin: User, project: Project, snapshot_id: str) 
     _run(session, failed.id, log_tail="Traceback (most recent call last):\n  …\nMemoryError\n")
     finish_job(session, failed, JobState.FAILED, kind=None, reason=f"Out of memory: {UNBROKEN}")
     session.add(Worker(id="w1", host="here", pid=1, seen_at=utc_now()))
-    return {"running_job_id": running.id, "done_job_id": done.id, "failed_job_id": failed.id}
+    return {
+        "running_job_id": running.id,
+        "done_job_id": done.id,
+        "failed_job_id": failed.id,
+        **_add_tuned(session, admin, project, snapshot_id),
+    }
+
+
+def _add_tuned(session: Session, admin: User, project: Project, snapshot_id: str) -> dict[str, str]:
+    """A finished PPO job and a finished DPO job on the same terms."""
+    judge = "library-answers-reward-model"
+    tuned = session.get_one(Model, "library-answers-v1")
+    other = create_model(
+        session,
+        id_hint="library-answers-dpo",
+        kind=ModelKind.POLICY,
+        source=ModelSource.FOLDER,
+        location="/nowhere",
+        project_id=project.id,
+        parent_id=POLICY,
+        snapshot_id=snapshot_id,
+        metrics=tuned.metrics,
+    )
+    common = {
+        "before": {**tuned.metrics["before"], "gold_mean": 0.8, "gold_ci95": [0.6, 0.9]},
+        "after": {**tuned.metrics["after"], "gold_mean": 0.5, "gold_ci95": [0.3, 0.7]},
+        "comparison": {"win_rate": 0.8, "win_rate_ci95": [0.6, 0.95]},
+        "held_out_prompts": ["a", "b"],
+    }
+    made = []
+    for kind, model, outputs in (
+        (
+            "ppo",
+            tuned,
+            {
+                "kept_iteration": 6,
+                "stopped": "the held-out reward has not risen since iteration 6",
+                "best_of": {"n": 4, "reward_mean": 0.3, "reward_ci95": [0.1, 0.5], "kl": 0.64},
+            },
+        ),
+        ("dpo", other, {"judge": judge, "snapshot_id": snapshot_id}),
+    ):
+        config = {"policy": POLICY, "reward_model": judge}
+        if kind == "dpo":
+            config["snapshot_id"] = snapshot_id
+        job = create_job(session, admin, kind=kind, project_id=project.id, config=config)
+        _run(session, job.id, log_tail="Done.\n")
+        outputs = {"model_id": model.id, **common, **outputs}
+        finish_job(session, job, JobState.SUCCEEDED, kind=None, outputs=outputs)
+        made.append(job.id)
+    _report(session, made[0], range(1, 9))
+    return {"compared_job_id": made[0]}
+
+
+def _report(session: Session, job_id: str, steps: range) -> None:
+    """What a PPO job measures at each of these iterations."""
+    names = ("reward_mean", "kl", "policy_loss", "value_loss", "length_mean", *WATCHED)
+    stages = ("generate", "score", "logprobs", "train", "iteration")
+    names += tuple(f"{stage}_seconds" for stage in stages)
+    upsert_metrics(
+        session,
+        [
+            {"job_id": job_id, "name": name, "step": step, "value": step / 7, "at": utc_now()}
+            for step in steps
+            for name in names
+        ],
+    )
+    for step in steps[3::4]:
+        sample = [{"prompt": RIGHT_TO_LEFT, "completion": text, "reward": 0.4} for text in TEXTS]
+        session.add(JobEvent(job_id=job_id, kind="samples", payload={"step": step, "rows": sample}))
