@@ -60,7 +60,7 @@ class OneSided:
     labelers: list[str]
     """Who is in this snapshot alone, by name; pseudonyms of erased labelers left out."""
     prompts: int
-    prompt_examples: list[str]
+    """Those that are in no ranking of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +143,6 @@ def _one_sided(
     reasons = {Reason(reason): count for reason, count in counted}
     pairs = _count_pairs(session, snapshot) if snapshot.erased_rankings else snapshot.pairs
     gone_prompts = _prompts(snapshot).except_(_prompts(other)).subquery()
-    texts = session.scalars(
-        select(Prompt.messages)
-        .where(Prompt.id.in_(select(gone_prompts.c.prompt_id)))
-        .order_by(Prompt.id)
-        .limit(EXAMPLES)
-    )
     return OneSided(
         rankings=sum(reasons.values()),
         pairs=pairs - common_pairs,
@@ -160,7 +154,6 @@ def _one_sided(
         },
         labelers=sorted(_labelers(session, snapshot) - _labelers(session, other)),
         prompts=session.scalar(select(func.count()).select_from(gone_prompts)) or 0,
-        prompt_examples=[_excerpt(messages) for messages in texts],
     )
 
 

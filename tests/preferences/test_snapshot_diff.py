@@ -80,8 +80,7 @@ def test_every_ranking_that_only_one_snapshot_holds_has_its_reason(
     assert (diff.only_first.rankings, diff.only_first.pairs) == (4, 9)
     assert diff.only_second.reasons == {Reason.REVISED: 1, Reason.NEWER: 1}
     assert (diff.only_first.labelers, diff.only_second.labelers) == (["bob", "bot"], ["fay"])
-    assert diff.only_first.prompt_examples == ["Bot?"]
-    assert (diff.only_second.prompts, diff.only_second.prompt_examples) == (1, ["New?"])
+    assert (diff.only_first.prompts, diff.only_second.prompts) == (1, 1)
     assert [(one.name, one.first, one.second) for one in diff.filters] == [
         ("simulated", None, False)
     ]
