@@ -4,7 +4,9 @@ This is the child that the supervisor starts, and it works by hand just as well:
 database, goes on from the checkpoint in the folder, and Ctrl-C stops it at its next safe point.
 """
 
+import contextlib
 import ctypes
+import errno
 import importlib
 import json
 import math
@@ -13,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +42,9 @@ from app.training.report import Cancelled, TrainingError
 SUPERVISOR_VARIABLE = "PODIUM_SUPERVISOR_PID"
 PR_SET_PDEATHSIG = 1
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 3}
+DISK_FULL_EXIT = 74
+"""Of a child that may not even have been able to write down why it failed."""
+DISK_FULL = "The disk is full. Free some room and resume the job: it goes on from where it was."
 
 
 class EventFileReport:
@@ -167,9 +173,16 @@ def failure_reason(error: BaseException) -> str:
         return one_line(error.detail)
     if isinstance(error, TrainingError) and str(error):
         return one_line(str(error))
+    if disk_is_full(error):
+        return DISK_FULL
     if isinstance(error, MemoryError):
         return "The machine ran out of memory."
     return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether something could not be written because there was no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def execute(run_dir: Path, report: EventFileReport) -> RunOutcome:
@@ -185,9 +198,10 @@ def execute(run_dir: Path, report: EventFileReport) -> RunOutcome:
     except Cancelled:
         outcome = RunOutcome(attempt=attempt, state=JobState.CANCELLED)
     except Exception as error:
-        report.close()
         failed = RunOutcome(attempt=attempt, state=JobState.FAILED, reason=failure_reason(error))
         write_outcome(run_dir, failed)
+        with contextlib.suppress(OSError):
+            report.close()
         raise
     report.close()
     write_outcome(run_dir, outcome)
@@ -213,7 +227,15 @@ def main(arguments: Sequence[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    return EXIT_CODES[execute(run_dir, report).state]
+    try:
+        return EXIT_CODES[execute(run_dir, report).state]
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        # An ordinary exit would fail at flushing what has no room, and end with another status.
+        os._exit(DISK_FULL_EXIT)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from app.db import Database
 from app.inference.quiet import QUIET_LIBRARIES
 from app.jobs.kind import JobKind
 from app.jobs.relay import Relay, fingerprint
-from app.jobs.run import EXIT_CODES, SUPERVISOR_VARIABLE
+from app.jobs.run import DISK_FULL, DISK_FULL_EXIT, EXIT_CODES, SUPERVISOR_VARIABLE
 from app.jobs.run_directory import (
     LOCK_HELD_EXIT,
     LOG_FILE,
@@ -226,6 +226,8 @@ def describe_exit(exit_code: int) -> str:
     """Why a child ended that left no outcome, in one line."""
     if exit_code == EXIT_CODES[JobState.CANCELLED]:
         return "The run was stopped from outside; it can be resumed."
+    if exit_code == DISK_FULL_EXIT:
+        return DISK_FULL
     if exit_code == -signal.SIGKILL:
         return "The run was killed, most likely because the machine ran out of memory."
     if exit_code < 0:

@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
-from app.jobs.run import SUPERVISOR_VARIABLE, EventFileReport, failure_reason
+from app.jobs.run import (
+    DISK_FULL,
+    DISK_FULL_EXIT,
+    SUPERVISOR_VARIABLE,
+    EventFileReport,
+    failure_reason,
+)
 from app.jobs.run_directory import LOCK_HELD_EXIT, read_outcome, try_lock, write_json
+from app.jobs.supervisor import describe_exit
 from app.models import JobState
 from app.settings import ROOT
 from app.training.report import TrainingError
@@ -94,6 +101,33 @@ def test_a_failure_leaves_one_line_and_the_traceback(run_dir: Path) -> None:
     outcome = read_outcome(run_dir, 1)
     assert outcome is not None
     assert (outcome.state, outcome.reason) == (JobState.FAILED, "Stumbled at step 2.")
+
+
+def test_a_full_disk_is_the_reason_and_the_run_goes_on_afterwards(run_dir: Path) -> None:
+    prepare(run_dir, steps=5, delay_seconds=0.0)
+    # Every write to these fails as on a full disk.
+    events, outcome_file = run_dir / "events.jsonl", run_dir / ".outcome.json.unfinished"
+    events.symlink_to("/dev/full")
+    child = start(run_dir)
+    child.communicate(timeout=60)
+    assert child.returncode == DISK_FULL_EXIT
+    outcome = read_outcome(run_dir, 1)
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == (JobState.FAILED, DISK_FULL)
+
+    outcome_file.symlink_to("/dev/full")
+    child = start(run_dir)
+    child.communicate(timeout=60)
+    assert child.returncode == DISK_FULL_EXIT
+    assert read_outcome(run_dir, 1) is None
+    assert describe_exit(child.returncode) == DISK_FULL
+
+    events.unlink()
+    outcome_file.unlink()
+    child = start(run_dir)
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert json.loads((run_dir / "checkpoint.json").read_text()) == [1, 2, 3, 4, 5]
 
 
 def test_a_child_whose_supervisor_is_gone_does_not_start(run_dir: Path) -> None:

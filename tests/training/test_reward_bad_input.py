@@ -100,25 +100,3 @@ def test_one_task_is_trained_on_and_nothing_is_reported(backbone_dir, tmp_path):
     assert result.metrics["train_tasks"] == 1
     assert any("nothing could be held out" in line for line in report.lines)
     json.dumps(result.metrics, allow_nan=False)
-
-
-def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(tmp_path, monkeypatch):
-    # A checkpoint at every step, however long writing the last one took.
-    monkeypatch.setattr("app.training.checkpoint.LARGEST_SHARE", 1e9)
-    backbone = make_backbone(tmp_path / "backbone")
-    whole = RecordingReport()
-    expected = train(CONFIG, backbone, tmp_path / "whole", whole)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    full = checkpoints / "step-00000003.tmp"
-    full.symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match="The disk is full"):
-        train(CONFIG, backbone, tmp_path / "run")
-    assert (checkpoints / "step-00000002.pt").is_file()
-    report = RecordingReport()
-    result = train(CONFIG, backbone, tmp_path / "run", report)
-    assert "Going on after step 2 of 5." in report.lines
-    assert report.series["loss"] == {
-        step: loss for step, loss in whole.series["loss"].items() if step > 2
-    }
-    assert result.metrics == expected.metrics
