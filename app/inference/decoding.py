@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 # Sorting a whole vocabulary costs more than the model's step on a CPU. The nucleus nearly always
 # lies within this many likeliest tokens; rows where it does not are sorted in full.
 NUCLEUS_CANDIDATES = 256
+# A vocabulary is summed by blocks first, and token by token only within the block that is hit.
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -55,36 +58,28 @@ def draw_tokens(
     Cumulative sums are float64, so that no token of a large vocabulary is lost to rounding.
     """
     scaled = logits / table.temperature[:, None]
-    log_normalizer = torch.logsumexp(scaled, dim=-1, keepdim=True)
+    peak = scaled.amax(dim=-1, keepdim=True)
+    weights = (scaled - peak).exp_()
+    log_normalizer = weights.sum(dim=-1, keepdim=True).log_() + peak
     tokens = torch.empty(logits.shape[0], dtype=torch.long, device=logits.device)
     narrowed = ~table.greedy & ((table.top_p < 1) | (table.top_k > 0))
     # Each row takes the path its own options ask for, whatever its neighbours are.
-    for rows, draw in (
-        (table.greedy, _draw_greedy),
-        (narrowed, _draw_narrowed),
-        (~table.greedy & ~narrowed, _draw_any),
-    ):
-        picked = torch.nonzero(rows).squeeze(1)
-        if picked.numel() == logits.shape[0]:
-            tokens = draw(scaled, log_normalizer, table, uniforms)
-        elif picked.numel():
-            tokens[picked] = draw(
-                scaled[picked], log_normalizer[picked], table.select(picked), uniforms[picked]
-            )
+    greedy, narrow, free = (
+        torch.nonzero(rows).squeeze(1)
+        for rows in (table.greedy, narrowed, ~table.greedy & ~narrowed)
+    )
+    if greedy.numel():
+        tokens[greedy] = scaled[greedy].argmax(dim=-1)
+    if narrow.numel():
+        tokens[narrow] = _draw_narrowed(
+            scaled[narrow], log_normalizer[narrow], table.select(narrow), uniforms[narrow]
+        )
+    if free.numel() == len(tokens):
+        tokens = _invert(weights, uniforms)
+    elif free.numel():
+        tokens[free] = _invert(weights[free], uniforms[free])
     logprobs = (scaled.gather(1, tokens[:, None]) - log_normalizer).squeeze(1)
     return tokens, logprobs
-
-
-def _draw_greedy(
-    scaled: torch.Tensor, _normalizer: torch.Tensor, _table: DrawTable, _uniforms: torch.Tensor
-) -> torch.Tensor:
-    return scaled.argmax(dim=-1)
-
-
-def _draw_any(
-    scaled: torch.Tensor, log_normalizer: torch.Tensor, _table: DrawTable, uniforms: torch.Tensor
-) -> torch.Tensor:
-    return _invert((scaled - log_normalizer).exp(), uniforms)
 
 
 def _draw_narrowed(
@@ -127,12 +122,26 @@ def _draw_nucleus(
     return candidates.gather(1, _invert(kept, uniforms)[:, None]).squeeze(1)
 
 
-def _invert(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """The first index of each row whose cumulative sum exceeds that uniform share of the total."""
-    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-    targets = uniforms[:, None] * cumulative[:, -1:]
-    return (
-        torch.searchsorted(cumulative, targets, right=True)
-        .squeeze(1)
-        .clamp(max=probabilities.shape[1] - 1)
-    )
+    rows, width = weights.shape
+    if width % BLOCK:
+        weights = functional.pad(weights, (0, BLOCK - width % BLOCK))
+    blocks = weights.view(rows, -1, BLOCK)
+    block, shares = _locate(blocks.sum(dim=-1).double(), uniforms)
+    place, _ = _locate(blocks[torch.arange(rows, device=block.device), block].double(), shares)
+    return (block * BLOCK + place).clamp(max=width - 1)
+
+
+def _locate(weights: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where `shares` of the totals of `weights` lie, float64 [R, K] and [R]: which entry, and at
+    which share of it, from 0 to below 1."""
+    cumulative = weights.cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # Below the total even after rounding, so that no entry of weight 0 is ever hit.
+    targets = torch.minimum(shares[:, None] * total, torch.nextafter(total, total.new_zeros(())))
+    # NaN lies nowhere; whoever drew it sees that in the logprob.
+    index = torch.searchsorted(cumulative, targets, right=True).clamp(max=weights.shape[1] - 1)
+    hit = weights.gather(1, index)
+    rest = (targets - cumulative.gather(1, index) + hit) / hit
+    return index.squeeze(1), rest.clamp(min=0.0, max=1.0).squeeze(1)

@@ -74,3 +74,26 @@ def test_impossible_tokens_are_never_drawn() -> None:
     table = DrawTable.build([1.0] * 5, [1.0] * 5, [None] * 5)
     tokens, _ = draw_tokens(logits.repeat(5, 1), table, sweep)
     assert tokens.tolist() == [1, 1, 3, 3, 3]
+
+
+def test_a_large_vocabulary_is_inverted_as_its_whole_cumulative_sum_would_be() -> None:
+    generator = torch.Generator().manual_seed(1)
+    # Some likely tokens and a long tail of unlikely ones; not a multiple of a block.
+    logits = torch.randn(200, 49_155, generator=generator) * 3
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    table = DrawTable.build([1.0] * 200, [1.0] * 200, [None] * 200)
+    tokens, logprobs = draw_tokens(logits, table, uniforms)
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    expected = torch.searchsorted(cumulative, uniforms[:, None], right=True).squeeze(1)
+    assert (tokens == expected).float().mean() > 0.98  # a boundary may move by float32 rounding
+    assert ((tokens - expected).abs() <= 1).all()
+    exact = logits.double().log_softmax(dim=-1).gather(1, tokens[:, None]).squeeze(1)
+    torch.testing.assert_close(logprobs.double(), exact, atol=1e-5, rtol=0)
+
+
+def test_logits_that_are_not_numbers_show_in_the_logprob() -> None:
+    table = DrawTable.build([1.0], [1.0], [None])
+    logits = torch.full((1, 600), torch.nan)
+    tokens, logprobs = draw_tokens(logits, table, torch.tensor([0.5], dtype=torch.float64))
+    assert 0 <= tokens.item() < 600
+    assert logprobs.isnan().all()
