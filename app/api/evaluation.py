@@ -1,6 +1,8 @@
 """The people's verdict over REST: put a new policy before them, read what they say, promote."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from app.api.evaluation_schemas import (
     AlwaysValidOut,
@@ -10,6 +12,7 @@ from app.api.evaluation_schemas import (
     LabelerVerdictOut,
     ModelAgreementOut,
     NeededOut,
+    PairRateOut,
     PromotionIn,
     PromotionList,
     PromotionOut,
@@ -23,7 +26,7 @@ from app.api.rounds import describe as describe_round
 from app.dependencies import Admin, AppSettings, ReadSession, Researcher, WriteSession
 from app.evaluation.opening import open_ab_round
 from app.evaluation.promotion import list_promotions, promote
-from app.evaluation.results import Evaluation, LabelerVerdict, evaluate_round
+from app.evaluation.results import Evaluation, LabelerVerdict, Several, evaluate_round
 from app.evaluation.rewards import ask_reward_model_again
 from app.jobs.service import get_job
 from app.models import Promotion
@@ -31,6 +34,15 @@ from app.projects.rounds import get_round
 from app.projects.service import get_project
 
 router = APIRouter(tags=["evaluation"])
+
+Contestant = Annotated[
+    str | None,
+    Query(
+        max_length=100,
+        description="Id of a policy of the round to compare instead of the round's own.",
+        examples=[None],
+    ),
+]
 
 
 @router.post(
@@ -78,15 +90,23 @@ def open_round(
 @router.get(
     "/rounds/{round_id}/evaluation",
     summary="Read what people say of a policy",
-    responses=problems("nothing_to_compare"),
+    responses=problems("nothing_to_compare", "invalid"),
 )
-def show(round_id: str, session: ReadSession, user: Researcher) -> EvaluationOut:
+def show(
+    round_id: str,
+    session: ReadSession,
+    user: Researcher,
+    candidate: Contestant = None,
+    baseline: Contestant = None,
+) -> EvaluationOut:
     """Win rate, what it takes to tell more, correction for length, and the reward model's view.
 
     Of any round of at least two policies; where nobody said which is on trial, it is the youngest
     against the oldest.
     """
-    return describe(evaluate_round(session, get_round(session, round_id, user)))
+    round_ = get_round(session, round_id, user)
+    found = evaluate_round(session, round_, candidate_id=candidate, baseline_id=baseline)
+    return describe(found)
 
 
 @router.post(
@@ -165,7 +185,9 @@ def describe(found: Evaluation) -> EvaluationOut:
         length_corrected=CorrectedOut.model_validate(found.corrected) if found.corrected else None,
         reward_model=_describe_agreement(found),
         rewards_missing=found.rewards_missing,
-        strengths=_describe_strengths(found),
+        strengths=_describe_strengths(found.several),
+        unplaced=found.several.unplaced if found.several else [],
+        pair_rates=_describe_pair_rates(found.several),
         labelers=[_describe_labeler(one) for one in found.labelers],
         candidate_first=found.candidate_first,
         baseline_first=found.baseline_first,
@@ -199,8 +221,8 @@ def _describe_agreement(found: Evaluation) -> ModelAgreementOut | None:
     )
 
 
-def _describe_strengths(found: Evaluation) -> list[StrengthOut] | None:
-    if found.strengths is None:
+def _describe_strengths(several: Several | None) -> list[StrengthOut] | None:
+    if several is None or several.strengths is None:
         return None
     return [
         StrengthOut(
@@ -210,9 +232,16 @@ def _describe_strengths(found: Evaluation) -> list[StrengthOut] | None:
             high=strength.high,
             beats_baseline=strength.beats_baseline,
         )
-        for policy, strength in zip(
-            found.contestants.policies, found.strengths.strengths, strict=True
-        )
+        for policy, strength in zip(several.placed, several.strengths.strengths, strict=True)
+    ]
+
+
+def _describe_pair_rates(several: Several | None) -> list[PairRateOut] | None:
+    if several is None:
+        return None
+    return [
+        PairRateOut(policy=policy, over=over, win_rate=RateOut.model_validate(rate))
+        for (policy, over), rate in several.rates.items()
     ]
 
 

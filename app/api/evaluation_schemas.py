@@ -150,6 +150,14 @@ class StrengthOut(BaseModel):
     )
 
 
+class PairRateOut(BaseModel):
+    """One of several policies against another one."""
+
+    policy: str = Field(description="Id of the policy.", examples=["smollm2-135m-instruct-ppo"])
+    over: str = Field(description="Id of the other one.", examples=["smollm2-135m-instruct"])
+    win_rate: RateOut = Field(description="How often the first was ranked above the second.")
+
+
 class LabelerVerdictOut(BaseModel):
     """What one labeler says of the new policy."""
 
@@ -219,7 +227,15 @@ class EvaluationOut(BaseModel):
         description="Completions that the reward model gave nothing yet.", examples=[0]
     )
     strengths: list[StrengthOut] | None = Field(
-        description="Of more than two policies; null for two."
+        description="Of more than two policies; null for two, and before two prompts are ranked."
+    )
+    unplaced: list[str] = Field(
+        description="Policies without a strength: nobody ranked them beside the others, not even "
+        "by way of a third.",
+        examples=[[]],
+    )
+    pair_rates: list[PairRateOut] | None = Field(
+        description="Of more than two policies, each against each other; null for two."
     )
     labelers: list[LabelerVerdictOut] = Field(
         description="Everybody who ranked, who ranked most first."

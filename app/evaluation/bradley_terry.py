@@ -84,6 +84,16 @@ def fit_bradley_terry(
     )
 
 
+def linked_with(wins: Sequence[Sequence[Sequence[float]]], policy: int) -> list[int]:
+    """The policies that were compared with this one, or by way of others, and itself; in order."""
+    import numpy
+
+    total = numpy.array(wins, dtype=float).sum(axis=0)
+    if not len(wins):
+        return [policy]
+    return sorted(_reached(total + total.T > 0, policy))
+
+
 def _strength(value: float, low: float, high: float) -> Strength:
     low, high = min(low, value), max(high, value)
     chances = [_sigmoid(one) for one in (value, low, high)]
@@ -108,9 +118,9 @@ def _connected(wins: "NDArray[numpy.float64]") -> bool:
     return all(len(_reached(edges)) == len(wins) for edges in (wins > 0, wins.T > 0))
 
 
-def _reached(edges: "NDArray[numpy.bool_]") -> set[int]:
-    """The policies that can be reached from the first."""
-    reached, ahead = {0}, [0]
+def _reached(edges: "NDArray[numpy.bool_]", start: int = 0) -> set[int]:
+    """The policies that can be reached from one of them."""
+    reached, ahead = {start}, [start]
     while ahead:
         for other in edges[ahead.pop()].nonzero()[0].tolist():
             if other not in reached:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
 from app.evaluation.agreement_with_model import JudgedPair
 from app.evaluation.length_correction import SizedVote
 from app.evaluation.win_rates import Vote
@@ -99,6 +99,34 @@ def get_contestants(session: Session, round_: Round) -> Contestants:
             code="nothing_to_compare",
         )
     return found
+
+
+def choose_contestants(
+    session: Session, round_: Round, candidate: str | None, baseline: str | None
+) -> Contestants:
+    """Two policies of the round to set against each other; what is None is the round's own.
+
+    Raises:
+        Conflict: `nothing_to_compare` for a round of fewer than two policies.
+        Invalid: one of them has no part in the round, or both are the same; `fields` names which.
+    """
+    own = get_contestants(session, round_)
+    candidate, baseline = candidate or own.candidate.id, baseline or own.baseline.id
+    for name, policy in (("candidate", candidate), ("baseline", baseline)):
+        if policy not in own.policies:
+            raise Invalid(
+                f"{policy} has no part in round {round_.number}.",
+                fields={name: f"one of {', '.join(own.policies)}"},
+            )
+    if candidate == baseline:
+        raise Invalid(
+            "A policy cannot be compared with itself.", fields={"baseline": "another policy"}
+        )
+    return Contestants(
+        candidate=session.get_one(Model, candidate),
+        baseline=session.get_one(Model, baseline),
+        policies=own.policies,
+    )
 
 
 def find_judge(session: Session, candidate: Model) -> Model | None:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import record
 from app.errors import Conflict, Invalid, NotFound
+from app.evaluation.outcomes import get_contestants
 from app.evaluation.results import Evaluation, evaluate_round
 from app.evaluation.win_rates import Rate
 from app.models import Model, ModelKind, Project, Promotion, Round, User
@@ -61,7 +62,7 @@ def promote(
     if previous is not None and previous.model_id == model.id:
         raise Conflict(f"{model.id} is promoted already.", code="already_promoted")
     round_ = _round_of(session, project, model, round_id) if round_id else None
-    evidence = describe_evidence(evaluate_round(session, round_)) if round_ else NOBODY_ASKED
+    evidence = describe_evidence(_evaluate(session, round_, model)) if round_ else NOBODY_ASKED
     promotion = Promotion(
         project_id=project.id,
         model_id=model.id,
@@ -175,6 +176,13 @@ def describe_evidence(evaluation: Evaluation) -> dict[str, Any]:
             else None
         ),
     }
+
+
+def _evaluate(session: Session, round_: Round, model: Model) -> Evaluation:
+    """The round as it was opened; where the policy is a third one, that one against the old."""
+    own = get_contestants(session, round_)
+    known = model.id in (own.candidate.id, own.baseline.id)
+    return evaluate_round(session, round_, candidate_id=None if known else model.id)
 
 
 def _rate_json(rate: Rate) -> dict[str, Any]:

@@ -4,18 +4,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import permutations
 
 from sqlalchemy.orm import Session
 
 from app.evaluation.agreement_with_model import ModelAgreement, compare_with_model
 from app.evaluation.always_valid import AlwaysValidRate, measure_always
-from app.evaluation.bradley_terry import Strengths, fit_bradley_terry
+from app.evaluation.bradley_terry import Strengths, fit_bradley_terry, linked_with
 from app.evaluation.length_correction import CorrectedRate, correct_for_length
 from app.evaluation.outcomes import (
     Contestants,
     Outcome,
+    choose_contestants,
     find_judge,
-    get_contestants,
     judged_pairs_of,
     load_outcomes,
     load_written,
@@ -33,7 +34,7 @@ from app.evaluation.sample_size import (
     tellable_difference,
 )
 from app.evaluation.win_rates import Rate, Vote, measure_rate
-from app.models import Model, Round
+from app.models import Model, Round, RoundState
 from app.projects.round_counts import RoundCounts, round_counts
 
 
@@ -75,6 +76,20 @@ class LabelerVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Several:
+    """More than two policies of a round, all beside each other."""
+
+    strengths: Strengths | None
+    """Of the policies that are `placed`, in that order; None before two prompts are ranked."""
+    placed: list[str]
+    """The baseline, and the policies that rankings link with it, directly or by way of others."""
+    unplaced: list[str]
+    """The others: nobody ranked them beside any of those, so nothing says how strong they are."""
+    rates: dict[tuple[str, str], Rate]
+    """How often the first of two policies was ranked above the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A round that compares policies, measured."""
 
@@ -100,8 +115,8 @@ class Evaluation:
     """None where no pair was given rewards."""
     rewards_missing: int
     """Completions of the round that the reward model gave nothing."""
-    strengths: Strengths | None
-    """Of all policies, where there are more than two."""
+    several: Several | None
+    """All policies beside each other, where there are more than two."""
     labelers: list[LabelerVerdict]
     candidate_first: int
     baseline_first: int
@@ -111,14 +126,30 @@ class Evaluation:
     """The rankings behind it, those that ranked both policies."""
 
     @property
+    def going(self) -> bool:
+        """Whether more rankings may come."""
+        return not self.through and self.round.state != RoundState.CLOSED
+
+    @property
     def all_simulated(self) -> bool:
         """Whether no person has a part in it."""
         return self.tally.total > 0 and self.simulated_rankings == self.tally.total
 
 
-def evaluate_round(session: Session, round_: Round) -> Evaluation:
-    """Measure a round; `Conflict` where it compares nothing."""
-    contestants = get_contestants(session, round_)
+def evaluate_round(
+    session: Session,
+    round_: Round,
+    *,
+    candidate_id: str | None = None,
+    baseline_id: str | None = None,
+) -> Evaluation:
+    """Measure a round: who was opened on trial against whom, or two other policies of it.
+
+    Raises:
+        Conflict: `nothing_to_compare`.
+        Invalid: a policy that has no part in the round, or the same one twice.
+    """
+    contestants = choose_contestants(session, round_, candidate_id, baseline_id)
     judge = find_judge(session, contestants.candidate)
     outcomes = load_outcomes(session, round_, judge)
     rewards = load_written(session, round_.id, judge.id).values() if judge else ()
@@ -126,7 +157,6 @@ def evaluate_round(session: Session, round_: Round) -> Evaluation:
     votes = votes_of(outcomes, candidate, baseline)
     rate = measure_rate(votes)
     pairs = judged_pairs_of(outcomes, candidate, baseline)
-    several = len(contestants.policies) > 2
     votes_each = max(1, round_.labelers_per_task)
     always_valid = measure_always(
         whole_prompts_of(outcomes, candidate, baseline, votes_each), votes_each=votes_each
@@ -150,13 +180,8 @@ def evaluate_round(session: Session, round_: Round) -> Evaluation:
         judge=judge,
         agreement=compare_with_model(pairs) if pairs else None,
         rewards_missing=sum(one.reward is None for one in rewards),
-        strengths=(
-            fit_bradley_terry(
-                win_tables_of(outcomes, contestants.policies),
-                baseline=contestants.policies.index(baseline),
-            )
-            if several
-            else None
+        several=(
+            _beside_each_other(outcomes, contestants) if len(contestants.policies) > 2 else None
         ),
         labelers=_by_labeler(compared, candidate, baseline),
         candidate_first=sum(one.first == candidate for one in compared),
@@ -175,6 +200,23 @@ def judge_rate(rate: Rate, deciding: Rate | AlwaysValidRate | None) -> Verdict:
     if deciding.low > 0.5:
         return Verdict.BETTER
     return Verdict.WORSE if deciding.high < 0.5 else Verdict.OPEN
+
+
+def _beside_each_other(outcomes: Sequence[Outcome], contestants: Contestants) -> Several:
+    policies, baseline = contestants.policies, contestants.baseline.id
+    linked = linked_with(win_tables_of(outcomes, policies), policies.index(baseline))
+    placed = [policies[place] for place in linked]
+    return Several(
+        strengths=fit_bradley_terry(
+            win_tables_of(outcomes, placed), baseline=placed.index(baseline)
+        ),
+        placed=placed,
+        unplaced=[policy for policy in policies if policy not in placed],
+        rates={
+            (first, second): measure_rate(votes_of(outcomes, first, second))
+            for first, second in permutations(policies, 2)
+        },
+    )
 
 
 def _plan(round_: Round, contestants: Contestants, counts: RoundCounts) -> Plan | None:

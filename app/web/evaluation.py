@@ -31,6 +31,12 @@ from app.registry.service import list_models
 from app.settings import Settings
 from app.web.forms import FormFields, read_whole, texts_of
 from app.web.sampling import read_sampling, sampling_fields
+from app.web.several_policies import (
+    plot_pairs,
+    plot_strengths,
+    strengths_note,
+    unplaced_sentence,
+)
 from app.web.templating import redirect_with_message, render
 from app.web.trial_plans import describe_plan
 from app.web.verdicts import (
@@ -40,7 +46,6 @@ from app.web.verdicts import (
     list_steps,
     model_sentence,
     plot_labelers,
-    plot_strengths,
     plot_verdict,
     stop_sentence,
     verdict_sentence,
@@ -117,18 +122,27 @@ def show_verdict(
     said: str = "",
     labeler: str = "",
     page: int = 1,
+    candidate: str = "",
+    baseline: str = "",
 ) -> HTMLResponse:
-    """What people say of the new policy, with the texts behind every number."""
+    """What people say of the new policy, with the texts behind every number.
+
+    `candidate` and `baseline` set two others of the round's policies against each other.
+    """
     round_ = get_round(session, round_id, user)
     project = get_project(session, round_.project_id, user)
-    found = evaluate_round(session, round_)
+    found = evaluate_round(
+        session, round_, candidate_id=candidate or None, baseline_id=baseline or None
+    )
+    pair = {"candidate": candidate, "baseline": baseline}
     shown = Said(said) if said in set(Said) else None
     return render(
         request,
         "evaluation/page.html",
         {
             **_numbers_context(session, project, found),
-            **_samples_context(session, found, shown, labeler, max(page, 1)),
+            **_samples_context(session, found, shown, labeler, max(page, 1), pair),
+            "own_pair": not (candidate or baseline),
             "promotion": find_promotion(session, project.id),
         },
     )
@@ -236,6 +250,9 @@ def _numbers_context(session: Session, project: Project, found: Evaluation) -> d
         "verdict_plot": plot_verdict(found),
         "labelers_plot": plot_labelers(found, project.id),
         "strengths_plot": plot_strengths(found),
+        "strengths_note": strengths_note(found),
+        "unplaced_words": unplaced_sentence(found),
+        "pairs_plot": plot_pairs(found),
         "steps": list_steps(found),
         "stop_words": stop_sentence(found),
         "length_words": length_sentence(found),
@@ -244,7 +261,12 @@ def _numbers_context(session: Session, project: Project, found: Evaluation) -> d
 
 
 def _samples_context(
-    session: Session, found: Evaluation, said: Said | None, labeler: str, page: int
+    session: Session,
+    found: Evaluation,
+    said: Said | None,
+    labeler: str,
+    page: int,
+    pair: Mapping[str, str],
 ) -> dict[str, Any]:
     chosen = choose_outcomes(found, said, labeler or None)
     first = (page - 1) * SAMPLES_PER_PAGE
@@ -252,9 +274,12 @@ def _samples_context(
     base = f"/rounds/{found.round.id}/evaluation"
 
     def address(**change: str | int) -> str:
-        values = {"said": said or "", "labeler": labeler, **change}
+        values = {**pair, "said": said or "", "labeler": labeler, **change}
         query = urlencode({name: value for name, value in values.items() if value})
-        return f"{base}{'?' + query if query else ''}#samples"
+        return f"{base}{'?' + query if query else ''}"
+
+    def samples(**change: str | int) -> str:
+        return f"{address(**change)}#samples"
 
     return {
         "samples": load_samples(session, found, {task: chosen[task] for task in tasks}),
@@ -262,12 +287,17 @@ def _samples_context(
         "said": said,
         "labeler": labeler,
         "choices": [
-            (words, address(said=value), value == said) for value, words in SAID_WORDS.items()
+            (words, samples(said=value), value == said) for value, words in SAID_WORDS.items()
         ],
-        "all_address": address(said=""),
-        "everybody_address": address(labeler=""),
-        "first_address": address() if page > 1 else "",
-        "next_address": (address(page=page + 1) if first + SAMPLES_PER_PAGE < len(chosen) else ""),
+        "pair_address": address(said="", labeler=""),
+        "said_addresses": {value: samples(said=value, labeler="") for value in Said},
+        "labeler_addresses": {
+            one.labeler: samples(said="", labeler=one.labeler) for one in found.labelers
+        },
+        "all_address": samples(said=""),
+        "everybody_address": samples(labeler=""),
+        "first_address": samples() if page > 1 else "",
+        "next_address": (samples(page=page + 1) if first + SAMPLES_PER_PAGE < len(chosen) else ""),
         "answers": ANSWERS,
         "answer_colors": ANSWER_COLORS,
     }

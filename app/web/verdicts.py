@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.evaluation.opening import list_ab_rounds
 from app.evaluation.promotion import find_promotion, list_promotions
-from app.evaluation.results import Evaluation, Verdict, evaluate_round
-from app.evaluation.win_rates import Rate
+from app.evaluation.results import Evaluation, Verdict, evaluate_round, judge_rate
 from app.models import Model
 from app.web.figures import labeler_href
 from app.web.filters import plural
@@ -52,7 +51,7 @@ def verdict_sentence(found: Evaluation) -> str:
     who = "Simulated labelers" if found.all_simulated else "People"
     numbers = (
         f"{candidate} won {as_percent(rate.value)} of {plural(rate.n, 'ranking')}"
-        f"{'' if found.through else ' so far'} ({_interval_words(found)})"
+        f"{' so far' if found.going else ''} ({_interval_words(found)})"
     )
     if found.verdict == Verdict.BETTER:
         return f"{who} prefer {candidate}: {numbers}."
@@ -71,19 +70,21 @@ def _interval_words(found: Evaluation) -> str:
 
 
 def stop_sentence(found: Evaluation) -> str:
-    """Whether an admin may stop asking before all rankings are in."""
+    """Whether an admin may stop asking before all rankings are in, or has done so rightly."""
     always = found.always_valid
+    no = "Not yet" if found.going else "Not all rankings are in"
     if always is None:
-        return "Not yet: no prompt has all of its rankings."
+        return f"{no}, and no prompt has all of its own."
     interval = (
         f"the interval that holds however often you look is {describe_interval(always)}, "
         f"from {plural(always.n, 'ranking')}"
     )
-    if always.low > EVEN or always.high < EVEN:
-        return f"Yes: {interval}, and leaves out 50%."
     if found.through:
         return f"All rankings are in, so the plain interval counts. For comparison: {interval}."
-    return f"Not yet: {interval}, which holds 50%."
+    if always.low > EVEN or always.high < EVEN:
+        yes = "Yes" if found.going else "Sure enough, though not all rankings are in"
+        return f"{yes}: {interval}, and leaves out 50%."
+    return f"{no}: {interval}, which holds 50%."
 
 
 def length_sentence(found: Evaluation) -> str:
@@ -142,6 +143,7 @@ def plot_verdict(found: Evaluation) -> ForestPlot:
         "open.",
         reference=EVEN,
         reference_label="even",
+        bad_below=EVEN,
     )
 
 
@@ -153,48 +155,21 @@ def plot_labelers(found: Evaluation, project_id: str) -> ForestPlot | None:
         (one.labeler, labeler_href(project_id, one.labeler), one.rate)
         for one in found.labelers[:LABELERS_IN_PLOT]
     ]
+    new, old = (
+        sum(judge_rate(one.rate, one.rate) == verdict for one in found.labelers)
+        for verdict in (Verdict.BETTER, Verdict.WORSE)
+    )
     return plot_forest(
         "labelers",
         "Win rate by labeler",
         rows,
         row_title="Labeler",
         noun="ranking",
+        finding=f"Each taken alone, {plural(new, 'labeler')} of {len(found.labelers)} surely "
+        f"{'prefers' if new == 1 else 'prefer'} the new policy, {old} the old one.",
         reference=EVEN,
-        reference_label="an even split",
-    )
-
-
-def plot_strengths(found: Evaluation) -> ForestPlot | None:
-    """The chance of each of more than two policies to be ranked above the old one."""
-    if found.strengths is None:
-        return None
-    baseline = found.contestants.baseline.id
-    pairs = zip(found.contestants.policies, found.strengths.strengths, strict=True)
-    best_first = sorted(pairs, key=lambda one: -one[1].value)
-    rows: list[tuple[str, str, Interval]] = [
-        (
-            policy,
-            f"/models/{policy}",
-            Rate(
-                value=strength.beats_baseline,
-                low=strength.beats_low if policy != baseline else None,
-                high=strength.beats_high if policy != baseline else None,
-                n=found.strengths.prompts,
-                prompts=found.strengths.prompts,
-                vote_variance=0.0,
-            ),
-        )
-        for policy, strength in best_first
-    ]
-    return plot_forest(
-        "strengths",
-        "All policies",
-        rows,
-        row_title="Policy",
-        noun="prompt",
-        finding=f"The chance to be ranked above {baseline}, by Bradley–Terry strengths.",
-        reference=EVEN,
-        reference_label=baseline,
+        reference_label="even",
+        bad_below=EVEN,
     )
 
 

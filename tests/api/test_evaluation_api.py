@@ -148,3 +148,36 @@ def test_pairs_leave_out_what_judged_a_policy_unless_asked(
     assert refused.json()["code"] == "empty_snapshot"
     taken = admin.post(f"{base}/snapshots", json={"filters": {"ab_rounds": "only"}})
     assert taken.json()["pairs"] == 5
+
+
+def test_several_policies_each_against_each_other(
+    app: FastAPI, make_user: Callable[..., User], tmp_path: Path
+) -> None:
+    judged = make_judged(
+        app.state.database, tmp_path, ["new", "old", "older"], others=["older"], prompts=3
+    )
+    admin = sign_in(app, make_user(Role.ADMIN))
+    path = f"{API}/rounds/{judged.round_id}/evaluation"
+    found = admin.get(path).json()
+    assert [one["policy"] for one in found["strengths"]] == ["old", "new", "older"]
+    assert found["unplaced"] == []
+    rates = {(one["policy"], one["over"]): one["win_rate"] for one in found["pair_rates"]}
+    assert len(rates) == 6
+    assert rates["older", "new"]["n"] == 3
+    other = admin.get(f"{path}?candidate=older&baseline=new").json()
+    assert (other["candidate"], other["baseline"]) == ("older", "new")
+    assert other["win_rate"] == rates["older", "new"]
+    refused = admin.get(f"{path}?candidate=nobody")
+    assert (refused.status_code, set(refused.json()["fields"])) == (422, {"candidate"})
+
+
+def test_until_a_round_is_through_its_verdict_holds_at_every_look(
+    app: FastAPI, make_user: Callable[..., User], tmp_path: Path
+) -> None:
+    judged = make_judged(app.state.database, tmp_path, ["new"] * 7, prompts=20)
+    admin = sign_in(app, make_user(Role.ADMIN))
+    found = admin.get(f"{API}/rounds/{judged.round_id}/evaluation").json()
+    assert (found["through"], found["verdict"]) == (False, "open")
+    assert found["win_rate"]["low"] > 0.5 > found["always_valid"]["low"]
+    assert (found["always_valid"]["n"], found["always_valid"]["prompts"]) == (7, 7)
+    assert found["planned_difference"] == pytest.approx(0.3132, abs=1e-3)

@@ -6,7 +6,7 @@ import choix
 import numpy
 import pytest
 
-from app.evaluation.bradley_terry import PRIOR_WINS, fit_bradley_terry
+from app.evaluation.bradley_terry import PRIOR_WINS, fit_bradley_terry, linked_with
 
 
 def draw_tables(prompts: int, strengths: list[float], seed: int = 1) -> list[list[list[float]]]:
@@ -65,6 +65,17 @@ def test_policies_never_compared_have_no_strengths() -> None:
     first = [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
     second = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
     assert fit_bradley_terry([first, second] * 5) is None
+
+
+def test_who_can_be_placed_beside_a_policy() -> None:
+    """0 met 1 and 1 met 2, over a tie; 3 met nobody."""
+    tables = [
+        [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+        [[0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0.5, 0, 0], [0, 0, 0, 0]],
+    ]
+    assert linked_with(tables, 2) == [0, 1, 2]
+    assert linked_with(tables, 3) == [3]
+    assert linked_with([], 1) == [1]
 
 
 def test_one_prompt_says_nothing_of_others() -> None:

@@ -60,7 +60,7 @@ def test_wins_ties_and_losses_and_what_they_come_to(database: Database, tmp_path
     assert [one.difference for one in found.needed] == [0.05, 0.1, 0.15]
     assert found.needed[0].more > found.needed[1].more > found.needed[2].more > 0
     assert found.candidate_first == found.baseline_first == 3
-    assert found.strengths is None
+    assert found.several is None
     assert not found.all_simulated
 
 
@@ -136,8 +136,10 @@ def test_three_policies_have_strengths(database: Database, tmp_path: Path) -> No
     judged = make_judged(database, tmp_path, verdicts, others=["older"])
     with database.read() as session:
         found = evaluate_round(session, session.get_one(Round, judged.round_id))
-    assert found.strengths is not None
-    old, new, older = found.strengths.strengths
+    assert found.several is not None
+    assert found.several.strengths is not None
+    assert found.several.placed == ["old", "new", "older"]
+    old, new, older = found.several.strengths.strengths
     assert old.value == 0.0
     assert new.value > 0 > older.value
     assert new.low < new.value < new.high

@@ -177,6 +177,15 @@ def test_three_policies_stand_under_each_other(
     page = admin.get(f"/rounds/{judged.round_id}/evaluation").text
     assert "Bradley–Terry" in page
     assert page.index("/models/new") < page.index("/models/older")
+    path = f"/rounds/{judged.round_id}/evaluation?candidate=older&amp;baseline=new"
+    assert f'href="{path}" aria-label="older against new: 33%' in page
+    other = admin.get(path.replace("&amp;", "&")).text
+    assert "older won 33% of 6 rankings" in other
+    assert f'href="{path}&amp;said=lost#samples"' in other
+    assert f'href="{path}&amp;labeler=ada#samples"' in other
+    assert "Back to the round's own two" in other
+    assert "older says 0" in other
+    assert "old says 0" not in other
 
 
 def test_promoting_keeps_what_was_said_and_fills_in_the_next_round(

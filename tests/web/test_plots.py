@@ -213,6 +213,25 @@ def test_matrix_is_symmetric_and_shades_only_what_has_enough() -> None:
     assert plot.legend[0] == "under 50%"
 
 
+def test_matrix_of_two_directions_leads_to_what_is_behind_it() -> None:
+    plot = plot_matrix(
+        "m",
+        "M",
+        [("ann", "/a"), ("bob", "")],
+        {("ann", "bob"): around(0.65, n=40), ("bob", "ann"): around(0.35, n=40)},
+        finding="",
+        noun="ranking",
+        between="against",
+        hrefs={("bob", "ann"): "/b?x=1&y=2"},
+        numbered=True,
+    )
+    assert [plot.rows[0][1].text, plot.rows[1][0].text] == ["65%", "35%"]
+    assert (plot.rows[0][1].href, plot.rows[1][0].href) == ("", "/b?x=1&y=2")
+    drawn = draw("matrix", plot)
+    assert 'href="/b?x=1&amp;y=2" aria-label="bob against ann: 35% (30% to 40%), 40 ran' in drawn
+    assert '<span aria-hidden="true">1</span><span class="visually-hidden">ann</span>' in drawn
+
+
 def test_drawings_escape_names_and_carry_no_inline_style() -> None:
     name = '<b>"x"&é'
     figures = [(name, "/p?name=%3Cb%3E", around(0.6)), ("bob", "", NOTHING)]

@@ -1,4 +1,4 @@
-"""Every labeler against every other: a table of numbers, shaded."""
+"""Everyone against everyone: a table of numbers, shaded."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ class HeatCell:
     note: str
     shade: int | None
     title: str
+    href: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class HeatMatrix:
     """Each with its address, which may be empty."""
     rows: list[list[HeatCell]]
     legend: list[str]
+    numbered: bool
+    """Names are too long and too alike for the heads of columns, which have their numbers."""
 
 
 def plot_matrix(
@@ -45,10 +48,15 @@ def plot_matrix(
     least: int = 1,
     steps: Sequence[float] = HEAT_STEPS,
     format_: Format = as_percent,
+    between: str = "and",
+    hrefs: Mapping[tuple[str, str], str] | None = None,
+    numbered: bool = False,
 ) -> HeatMatrix:
-    """A symmetric matrix of the named; a figure is found under either order of its two names.
+    """The row's name against the column's; where a figure is found under one order of its two names
+    only, it is that of both.
 
-    Cells counted from fewer than `least` keep their number and get no shade.
+    Cells counted from fewer than `least` keep their number and get no shade. `hrefs` are where
+    cells lead; `between` stands between the two names in what a cell is called.
     """
     bounds = [format_(step) for step in steps]
     return HeatMatrix(
@@ -59,13 +67,13 @@ def plot_matrix(
         rows=[
             [
                 _cell(
-                    first,
-                    second,
+                    f"{first} {between} {second}" if first != second else "",
                     figures.get((first, second)) or figures.get((second, first)),
                     noun,
                     least,
                     steps,
                     format_,
+                    (hrefs or {}).get((first, second), ""),
                 )
                 for second, _ in names
             ]
@@ -76,28 +84,30 @@ def plot_matrix(
             *(f"{low}–{high}" for low, high in pairwise(bounds)),
             f"{bounds[-1]} or more",
         ],
+        numbered=numbered,
     )
 
 
 def _cell(
-    first: str,
-    second: str,
+    called: str,
     figure: Interval | None,
     noun: str,
     least: int,
     steps: Sequence[float],
     format_: Format,
+    href: str,
 ) -> HeatCell:
-    if first == second:
+    if not called:
         return HeatCell(text="", note="", shade=None, title="")
     if figure is None or figure.value is None:
-        return HeatCell(text="–", note="", shade=None, title=f"{first} and {second}: no {noun}")
+        return HeatCell(text="–", note="", shade=None, title=f"{called}: no {noun}")
     interval = describe_interval(figure, format_)
     return HeatCell(
         text=format_(figure.value),
         note=f"{figure.n:,}",
         shade=bisect_right(steps, figure.value) if figure.n >= least else None,
-        title=f"{first} and {second}: {format_(figure.value)}"
+        title=f"{called}: {format_(figure.value)}"
         + (f" ({interval})" if interval else "")
         + f", {figure.n:,} {noun}{'' if figure.n == 1 else 's'}",
+        href=href,
     )
