@@ -14,8 +14,9 @@ all of them. Nothing random is kept in memory, so a run that was killed goes on 
 exactly as if nothing had happened.
 """
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,7 @@ from app.training.policy_evaluation import compare_samples, evaluate_policy
 from app.training.ranked_task import RankedTask, useful_tasks
 from app.training.report import Report, TrainingError
 from app.training.rollouts import Prompt, Scorer
-from app.training.schedules import scheduled_rate
-from app.training.seeds import permutation
+from app.training.schedules import scheduled_rate, task_batches
 from app.training.task_logprobs import completion_logprobs, task_groups
 from app.training.work_meter import WorkMeter
 
@@ -129,7 +129,7 @@ def tune_on_rankings(
     # The value head of the trunk is PPO's; nothing here reaches it.
     trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
-    batches = list(_batches(len(train), config))
+    batches = list(task_batches(len(train), config.epochs, config.tasks_per_batch, config.seed))
     checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
     evaluate_at = {round(len(batches) * k / EVALUATIONS) for k in range(EVALUATIONS + 1)}
     report.log(
@@ -180,7 +180,7 @@ def tune_on_rankings(
         report.progress(meter.fraction, "Reading held-out rankings", meter.eta_seconds)
         figures, rows = _measure(policy.model, held_out, pad, config, report)
         meter.work(tokens[1])
-        if not torch.isfinite(torch.tensor(figures["loss"])):
+        if not math.isfinite(figures["loss"]):
             raise TrainingError(
                 f"The loss on held-out prompts is not finite after step {step}; try a lower "
                 "learning rate."
@@ -201,7 +201,7 @@ def tune_on_rankings(
         chosen = [train[index] for index in batch]
         figures = _accumulate_gradients(policy.model, chosen, pad, config)
         gradient_norm = nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP).item()
-        if not torch.isfinite(torch.tensor([figures["loss"], gradient_norm])).all():
+        if not (math.isfinite(figures["loss"]) and math.isfinite(gradient_norm)):
             raise TrainingError(
                 f"The loss is not finite at step {step}; try a lower learning rate."
             )
@@ -234,13 +234,6 @@ def tune_on_rankings(
     report.progress(1.0, "Done", 0.0)
     comparison = compare_samples(before["samples"], after["samples"])
     return DPOResult(run_dir / "model", before, after, comparison)
-
-
-def _batches(tasks: int, config: DPOConfig) -> Iterator[list[int]]:
-    """The task indices of every step; a function of the seed, so that a resumed run meets them."""
-    for epoch in range(config.epochs):
-        order = permutation(tasks, config.seed, "tasks", epoch)
-        yield from (rows.tolist() for rows in torch.split(order, config.tasks_per_batch))
 
 
 def _accumulate_gradients(
@@ -280,7 +273,7 @@ def _measure(
                 log_ratios = _log_ratios(task, logprobs, config)
                 figures.add(task, logprobs, _task_loss(task, log_ratios, config))
                 if index < SHOWN_TASKS:
-                    rows[index] = _sample_rows(task, config.beta * log_ratios)
+                    rows[index] = task.ranked.sample_rows(config.beta * log_ratios)
     return figures.means(), [row for index in sorted(rows) for row in rows[index]]
 
 
@@ -303,19 +296,6 @@ def _task_loss(task: TrainingTask, log_ratios: Tensor, config: DPOConfig) -> Ten
         label_smoothing=config.label_smoothing,
         weights=task.weights,
     )
-
-
-def _sample_rows(task: TrainingTask, rewards: Tensor) -> list[dict[str, object]]:
-    """Completions of a task with their implicit rewards."""
-    return [
-        {
-            "prompt": task.ranked.messages[-1]["content"],
-            "completion": text,
-            "reward": rewards[k].item(),
-            "rank": task.ranked.rankings[0][k],
-        }
-        for k, text in enumerate(task.ranked.completions)
-    ]
 
 
 class _Figures:

@@ -1,5 +1,7 @@
 """One PPO update: all epochs of clipped steps on one rollout."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -81,7 +83,7 @@ def update_policy(
                 ):
                     figures[name] = figures.get(name, 0.0) + (share * figure).item()
             figures["grad_norm"] = nn.utils.clip_grad_norm_(trained, GRADIENT_CLIP).item()
-            if not torch.isfinite(torch.tensor([figures["loss"], figures["grad_norm"]])).all():
+            if not (math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"])):
                 raise TrainingError(
                     f"Iteration {iteration}: the loss is not finite; try a lower learning rate."
                 )

@@ -63,6 +63,20 @@ class RankedTask:
             return rating_margins(self.ratings)
         return None
 
+    def sample_rows(self, rewards: Tensor) -> list[dict[str, object]]:
+        """The completions with their rewards [K] and first ranks, as rows to look at."""
+        return [
+            {
+                "prompt": self.messages[-1]["content"],
+                "completion": text,
+                "reward": reward,
+                "rank": rank,
+            }
+            for text, reward, rank in zip(
+                self.completions, rewards.tolist(), self.rankings[0], strict=True
+            )
+        ]
+
     def only_rankings(self, places: Sequence[int]) -> "RankedTask":
         """The same task with some of its rankings."""
         return replace(

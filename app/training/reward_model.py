@@ -12,6 +12,7 @@ ensemble has H heads on one trunk: each takes the loss of its own scores, with w
 for the tasks (the Bayesian bootstrap, Rubin 1981), and the reward is their mean.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,8 +32,8 @@ from app.training.reward_metrics import evaluate_rewards
 from app.training.reward_network import RewardNetwork, load_network
 from app.training.reward_progress import RewardMeter
 from app.training.reward_report import Scored, describe_rewards
-from app.training.schedules import scheduled_rate
-from app.training.seeds import derive_seed, permutation
+from app.training.schedules import scheduled_rate, task_batches
+from app.training.seeds import derive_seed
 
 GRADIENT_CLIP = 1.0
 # The head starts from noise on a pretrained trunk, and an epoch over a first round has some ten
@@ -87,7 +88,7 @@ def train_reward_model(
     optimizer = torch.optim.AdamW(
         network.parameter_groups(HEAD_RATE), lr=config.learning_rate, fused=True
     )
-    batches = list(_batches(len(train), config))
+    batches = list(task_batches(len(train), config.epochs, config.tasks_per_batch, config.seed))
     head_weights = _head_weights(len(train), config)
     checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
     evaluate_at = {round(len(batches) * k / EVALUATIONS) for k in range(EVALUATIONS + 1)}
@@ -127,7 +128,8 @@ def train_reward_model(
         metrics = evaluate_rewards(held_out, rewards)
         live = {f"eval_{name}": metrics[name] for name in ("accuracy", "log_loss")}
         report.metrics(step, {name: value for name, value in live.items() if value is not None})
-        report.samples(step, _sample_rows(held_out[:SHOWN_TASKS], rewards))
+        shown = zip(held_out[:SHOWN_TASKS], rewards, strict=False)
+        report.samples(step, [row for task, given in shown for row in task.sample_rows(given)])
         return scores
 
     if done == 0:
@@ -141,7 +143,7 @@ def train_reward_model(
         chosen = [train[index] for index in batch]
         loss, accuracy = accumulate_gradients(network, chosen, head_weights[batch], config)
         gradient_norm = nn.utils.clip_grad_norm_(network.model.parameters(), GRADIENT_CLIP).item()
-        if not torch.isfinite(torch.tensor([loss, gradient_norm])).all():
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             raise TrainingError(
                 f"The loss is not finite at step {step}; try a lower learning rate."
             )
@@ -273,13 +275,6 @@ def _task_groups(encoded: Sequence[Sequence[EncodedPair]], max_tokens: int) -> I
         yield group
 
 
-def _batches(tasks: int, config: RewardModelConfig) -> Iterator[list[int]]:
-    """The task indices of every step; a function of the seed, so that a resumed run meets them."""
-    for epoch in range(config.epochs):
-        order = permutation(tasks, config.seed, "tasks", epoch)
-        yield from (rows.tolist() for rows in torch.split(order, config.tasks_per_batch))
-
-
 def _head_weights(tasks: int, config: RewardModelConfig) -> Tensor:
     """How much each head makes of each task, [tasks, H]: 1, or for an ensemble around 1."""
     weights = torch.ones(tasks, config.heads)
@@ -308,16 +303,3 @@ def _log_choices(
         report.log("Completions of a prompt share its computation.")
     if network.precision is not None:
         report.log("Training passes compute in bfloat16.")
-
-
-def _sample_rows(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> list[dict[str, object]]:
-    return [
-        {
-            "prompt": task.messages[-1]["content"],
-            "completion": text,
-            "reward": scores[k].item(),
-            "rank": task.rankings[0][k],
-        }
-        for task, scores in zip(tasks, rewards, strict=False)
-        for k, text in enumerate(task.completions)
-    ]
