@@ -10,7 +10,7 @@ from app.training.policy import Policy, load_policy
 from app.training.report import TrainingError
 from app.training.states import Sequences
 
-from .tiny import make_policy, make_prompts
+from .tiny import make_gpt2, make_policy, make_prompts
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,10 @@ def test_completions_share_their_prompt_and_get_what_they_would_get_alone(policy
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_padded_sequences_equal_unpadded_ones(policy_dir):
-    tokenizer, policy = load_policy(policy_dir, None, 0)
+@pytest.mark.parametrize("make", [make_policy, make_gpt2])
+@pytest.mark.parametrize("lora_rank", [4, None])
+def test_padded_sequences_equal_unpadded_ones(tmp_path, make, lora_rank):
+    tokenizer, policy = load_policy(make(tmp_path), lora_rank, 0)
     disturb(policy)
     sequences = some_sequences(tokenizer)
     together = policy(sequences, 0.7)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from app.training.advantages import gae, masked_whiten, token_rewards
 from app.training.losses import clipped_policy_loss
@@ -9,7 +10,7 @@ from app.training.rollouts import collect_rollout, row_groups
 
 from .conftest import RecordingReport
 from .test_policy import disturb
-from .tiny import lowercase_share, make_policy, make_prompts
+from .tiny import lowercase_share, make_gpt2, make_policy, make_prompts
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,15 @@ def test_before_any_update_the_ratio_is_1_and_the_kl_0(parts):
     assert loss.loss.item() == pytest.approx(0, abs=1e-4)  # -mean of whitened advantages
 
 
+@pytest.mark.parametrize("make", [make_policy, make_gpt2])
 @pytest.mark.parametrize("completions_per_prompt", [1, 3])
-def test_values_taken_while_sampling_are_those_of_a_full_forward(tmp_path, completions_per_prompt):
-    tokenizer, policy = load_policy(make_policy(tmp_path), 4, 0)
+def test_values_taken_while_sampling_are_those_of_a_full_forward(
+    tmp_path, completions_per_prompt, make
+):
+    folder = make(tmp_path)
+    # Ends in plenty, so that rows leave the batch.
+    GenerationConfig(eos_token_id=list(range(0, 258, 20))).save_pretrained(folder)
+    tokenizer, policy = load_policy(folder, 4, 0)
     disturb(policy)
     rollout = collect_rollout(
         policy,
@@ -66,6 +73,7 @@ def test_values_taken_while_sampling_are_those_of_a_full_forward(tmp_path, compl
         completions_per_prompt=completions_per_prompt,
     )
     mask = rollout.sequences.completion_mask
+    assert len(rollout.lengths.unique()) > 1
     with torch.no_grad():
         output = policy(rollout.sequences, 0.8)
     assert rollout.values[mask].std() > 0.01
