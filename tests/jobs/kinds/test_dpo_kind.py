@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.demo.labelers import ensure_simulated_labelers
-from app.errors import Invalid
 from app.jobs.kinds import dpo, ppo, reward_model
 from app.jobs.kinds.policy_tuning import PROMPTS_FILE, find_gold_rule, load_gold_rule, split_prompts
-from app.jobs.service import create_job
 from app.labeling.simulated_rule import RULE_NAME
 from app.models import Job, Model, ModelKind, ModelSource, Project, Snapshot
 from app.preferences.snapshots import create_snapshot
@@ -148,49 +146,6 @@ def test_only_a_snapshot_of_simulated_labelers_has_a_gold_rule(
     prompts = [TrainingPrompt("p", [])] * 2
     plain, empty = judge(prompts, ["A short and plain text that says what it has to say.", ""])
     assert plain > 0 > empty
-
-
-@pytest.mark.parametrize(
-    ("config", "field"),
-    [
-        ({"policy": "nobody"}, "policy"),
-        ({"policy": "judge"}, "policy"),
-        ({"policy": "remote"}, "policy"),
-        ({}, "policy"),
-        ({"policy": "llama"}, "snapshot_id"),
-        ({"policy": "llama", "snapshot_id": "nope"}, "snapshot_id"),
-        ({"policy": "llama", "snapshot_id": "empty"}, "snapshot_id"),
-        ({"policy": "llama", "snapshot_id": "others"}, "snapshot_id"),
-        ({"policy": "llama", "reward_model": "llama"}, "reward_model"),
-        ({"policy": "llama", "loss": "hinge"}, "loss"),
-        ({"policy": "llama", "beta": 0}, "beta"),
-        ({"policy": "llama", "label_smoothing": 0.5}, "label_smoothing"),
-        ({"policy": "llama", "length_normalized": 1}, "length_normalized"),
-    ],
-)
-def test_a_job_that_could_not_succeed_is_refused_naming_the_field(
-    sqlite_database: Database, config: dict[str, Any], field: str
-) -> None:
-    with sqlite_database.write() as session:
-        project, other = make_project(session, 1), make_project(session, 0, "Other")
-        for snapshot_id, owner, pairs in (("empty", project, 0), ("others", other, 5)):
-            session.add(
-                Snapshot(
-                    id=snapshot_id,
-                    project_id=owner.id,
-                    sha256="",
-                    rankings=0,
-                    pairs=pairs,
-                    prompts=0,
-                )
-            )
-        make_model(session, "llama")
-        make_model(session, "judge", ModelKind.REWARD_MODEL)
-        make_model(session, "remote", source=ModelSource.ENDPOINT, location="http://x")
-        with pytest.raises(Invalid) as refused:
-            create_job(session, None, kind="dpo", project_id=project.id, config=config)
-        assert field in refused.value.fields
-        assert session.scalar(select(func.count()).select_from(Job)) == 0
 
 
 def test_at_most_half_of_the_ranked_prompts_are_held_out() -> None:

@@ -14,10 +14,9 @@ from app.labeling.rankings import store_ranking
 from app.models import Completion, Project, Ranking, RankingSource, Task, TaskState
 from app.projects.task_import import import_tasks
 from app.settings import Settings
+from tests.jobs.kinds.running import run_job
 from tests.projects.rounds_factory import make_model, make_project, tasks_of
 from tests.training.tiny import make_backbone
-
-from .test_training_kinds import run_job
 
 TEXTS = ("good", "so so", "bad bad bad")
 

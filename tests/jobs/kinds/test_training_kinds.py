@@ -1,4 +1,4 @@
-"""The reward-model and PPO jobs on tiny models: checked, exported, run, taken into the registry."""
+"""The kinds of training on tiny models: checked, exported, run, taken into the registry."""
 
 import json
 import math
@@ -162,6 +162,19 @@ def test_a_model_whose_import_was_cut_off_is_taken_over_once(
         ("ppo", {"policy": "llama", "reward_model": "bert"}, "reward_model"),
         ("ppo", {"policy": "llama", "reward_model": "judge"}, "project_id"),
         ("ppo", {"policy": "llama", "reward_model": "judge", "clip_range": 9}, "clip_range"),
+        ("dpo", {"policy": "nobody"}, "policy"),
+        ("dpo", {"policy": "judge"}, "policy"),
+        ("dpo", {"policy": "remote"}, "policy"),
+        ("dpo", {}, "policy"),
+        ("dpo", {"policy": "llama"}, "snapshot_id"),
+        ("dpo", {"policy": "llama", "snapshot_id": "nope"}, "snapshot_id"),
+        ("dpo", {"policy": "llama", "snapshot_id": "empty"}, "snapshot_id"),
+        ("dpo", {"policy": "llama", "snapshot_id": "others"}, "snapshot_id"),
+        ("dpo", {"policy": "llama", "reward_model": "llama"}, "reward_model"),
+        ("dpo", {"policy": "llama", "loss": "hinge"}, "loss"),
+        ("dpo", {"policy": "llama", "beta": 0}, "beta"),
+        ("dpo", {"policy": "llama", "label_smoothing": 0.5}, "label_smoothing"),
+        ("dpo", {"policy": "llama", "length_normalized": 1}, "length_normalized"),
     ],
 )
 def test_a_job_that_could_not_succeed_is_refused_naming_the_field(

@@ -19,15 +19,9 @@ from app.registry.service import get_model
 from app.settings import Settings
 from app.training.reward_scorer import load_scorer
 from app.training.rollouts import Prompt
+from tests.jobs.kinds.running import run_job
 from tests.projects.rounds_factory import make_model, make_project
 from tests.training.tiny import byte_tokenizer, make_policy
-
-from .test_training_kinds import run_job
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data")
 
 
 @pytest.fixture
