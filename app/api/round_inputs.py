@@ -62,10 +62,12 @@ class RoundIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policies: list[str] = Field(
+    policies: list[str] | None = Field(
+        default=None,
         min_length=1,
         max_length=MOST_COMPLETIONS,
-        description="Ids of the policies that write completions.",
+        description="Ids of the policies that write completions; null takes the promoted one, or "
+        "the newest where nothing was promoted.",
         examples=[["smollm2-135m-instruct"]],
     )
     completions_per_prompt: int = Field(

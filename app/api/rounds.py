@@ -11,6 +11,7 @@ from app.api.paging import Cursor, Limit, page_of
 from app.api.problems import problems
 from app.api.round_inputs import RoundChange, RoundIn, TasksIn
 from app.dependencies import Admin, ReadSession, WriteSession
+from app.evaluation.promotion import default_policies
 from app.models import Round
 from app.projects.round_changes import update_round
 from app.projects.round_counts import RoundCounts, round_counts
@@ -159,7 +160,7 @@ def create(project_id: str, body: RoundIn, session: WriteSession, user: Admin) -
         session,
         user,
         project,
-        policies=body.policies,
+        policies=default_policies(session, project.id) if body.policies is None else body.policies,
         completions_per_prompt=body.completions_per_prompt,
         sampling=body.sampling.model_dump(),
         labelers_per_task=body.labelers_per_task,

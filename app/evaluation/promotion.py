@@ -129,6 +129,12 @@ def default_policy(session: Session, project_id: str) -> Model | None:
     return models[0] if models else None
 
 
+def default_policies(session: Session, project_id: str) -> list[str]:
+    """The policies of a round that names none: the one to go on with, or none."""
+    policy = default_policy(session, project_id)
+    return [policy.id] if policy else []
+
+
 NOBODY_ASKED: dict[str, Any] = {"asked": False}
 
 

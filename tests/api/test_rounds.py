@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from app.jobs.kinds import generation
 from app.jobs.service import finish_job, get_job
-from app.models import JobState, User
+from app.models import JobState, Model, User, utc_now
 from tests.conftest import make_client, sign_in, user_factory
 from tests.projects.rounds_factory import make_model, make_project
 
@@ -115,6 +115,22 @@ def test_a_round_is_completed_accepted_closed_and_reopened(
         )
     assert admin_client.post(f"{url}/close").json()["state"] == "closed"
     assert admin_client.post(f"{url}/reopen").json()["state"] == "open"
+
+
+def test_a_round_that_names_no_policy_asks_the_promoted_one(
+    app: FastAPI, admin_client: TestClient, project_id: str
+) -> None:
+    """Without a promotion that is the newest."""
+    path = f"/api/v1/projects/{project_id}"
+    assert admin_client.post(f"{path}/rounds", json={}).json()["policies"] == ["second"]
+    admin_client.post(f"{path}/promotions", json={"model_id": "first"})
+    assert admin_client.post(f"{path}/rounds", json={}).json()["policies"] == ["first"]
+    assert admin_client.post(f"{path}/rounds", json={"policies": []}).status_code == 422
+    with app.state.database.write() as session:
+        for name in ("first", "second"):
+            session.get_one(Model, name).archived_at = utc_now()
+    refused = admin_client.post(f"{path}/rounds", json={})
+    assert (refused.status_code, set(refused.json()["fields"])) == (422, {"policies"})
 
 
 def test_rounds_are_for_admins(

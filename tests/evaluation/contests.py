@@ -47,7 +47,14 @@ def settings_in(folder: Path) -> Settings:
 
 
 def make_contest(
-    session: Session, *, prompts: int = 6, held_out: int = 4, kind: str = "ppo", **outputs: Any
+    session: Session,
+    *,
+    prompts: int = 6,
+    held_out: int = 4,
+    kind: str = "ppo",
+    old: str = "old",
+    new: str = "new",
+    **outputs: Any,
 ) -> Contest:
     """The last prompts of the project are the ones held out."""
     project = make_project(session, prompts, name=f"Haiku {new_id()[-4:]}")
@@ -59,24 +66,24 @@ def make_contest(
     job = Job(
         kind=kind,
         project_id=project.id,
-        config={"policy": "old", "temperature": 1.0, "max_new_tokens": 32},
+        config={"policy": old, "temperature": 1.0, "max_new_tokens": 32},
         state="succeeded",
         progress=1.0,
-        outputs={"model_id": "new", "held_out_prompts": ids, **outputs},
+        outputs={"model_id": new, "held_out_prompts": ids, **outputs},
         finished_at=utc_now(),
     )
     session.add(job)
     session.flush()
-    make_model(session, "old")
+    make_model(session, old)
     trained = Job(kind="reward_model", project_id=project.id, state="succeeded", progress=1.0)
     session.add(trained)
     session.flush()
     make_model(session, "judge", ModelKind.REWARD_MODEL, project_id=project.id, job_id=trained.id)
     make_model(
         session,
-        "new",
+        new,
         project_id=project.id,
-        parent_id="old",
+        parent_id=old,
         reward_model_id="judge",
         job_id=job.id,
     )

@@ -9,6 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from app.models import Job, Promotion, Role, Round, User
+from app.preferences.deletion import delete_round
+from app.projects.rounds import close_round
 from tests.conftest import sign_in
 from tests.evaluation.contests import Judged, fill_round, make_contest, make_judged, rank
 from tests.projects.rounds_factory import make_model
@@ -218,6 +220,29 @@ def test_promoting_keeps_what_was_said_and_fills_in_the_next_round(
     assert "Go back to it" in history
     with app.state.database.read() as session:
         assert len(session.scalars(select(Promotion)).all()) == 2
+
+
+def test_a_promotion_outlives_the_round_it_rests_on(
+    app: FastAPI, admin: TestClient, judged: Judged
+) -> None:
+    project = f"/projects/{judged.contest.project_id}"
+    admin.post(f"{project}/promotions", data={"model_id": "old", "round_id": judged.round_id})
+    with app.state.database.write() as session:
+        round_ = session.get_one(Round, judged.round_id)
+        close_round(session, None, round_)
+        before = admin.get(f"{project}/promotions").text
+        delete_round(session, None, round_)
+    after = admin.get(f"{project}/promotions").text
+    for history in (before, after):
+        assert "new won 75% (95% interval" in history
+        assert "judge agreed on 80% of the decided pairs" in history
+    assert f"/rounds/{judged.round_id}/evaluation" in before
+    assert f"/rounds/{judged.round_id}/evaluation" not in after
+    assert "Round 1, deleted since." in after
+    assert "new won 75% (95% interval" in admin.get("/models/old").text
+    kept = admin.get(f"/api/v1{project}/promotions").json()["items"][0]
+    assert (kept["round_id"], kept["evidence"]["rankings"]) == (None, 12)
+    assert 'value="old" checked' in admin.get(f"{project}/rounds/new").text
 
 
 def test_without_a_promotion_the_history_says_what_the_next_round_asks(
