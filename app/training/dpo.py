@@ -42,7 +42,7 @@ from app.training.report import Report, TrainingError
 from app.training.rollouts import Prompt, Scorer
 from app.training.schedules import scheduled_rate, task_batches
 from app.training.task_logprobs import completion_logprobs, task_groups
-from app.training.work_meter import WorkMeter
+from app.training.work_meter import TRAINING_COST, WorkMeter
 
 GRADIENT_CLIP = 1.0
 # Padded tokens of one pass; a batch is split into groups of whole tasks below this, with the same
@@ -50,8 +50,6 @@ GRADIENT_CLIP = 1.0
 TRAIN_TOKENS = 4096
 EVALUATIONS = 4
 SHOWN_TASKS = 3
-# A training pass costs three forward passes: the backward pass is two.
-TRAINING_COST = 3
 # What sampling a token takes beside reading one in a long row; a rough figure for the progress bar.
 SAMPLING_COST = 4
 # Log-ratios closer than this are equal: the same weights in another batch differ by rounding.

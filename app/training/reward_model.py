@@ -30,10 +30,10 @@ from app.training.ranked_task import RankedTask, hold_out_labelers, split_tasks,
 from app.training.report import Report, TrainingError
 from app.training.reward_metrics import evaluate_rewards
 from app.training.reward_network import RewardNetwork, load_network
-from app.training.reward_progress import RewardMeter
 from app.training.reward_report import Scored, describe_rewards
 from app.training.schedules import scheduled_rate, task_batches
 from app.training.seeds import derive_seed
+from app.training.work_meter import TRAINING_COST, WorkMeter
 
 GRADIENT_CLIP = 1.0
 # The head starts from noise on a pretrained trunk, and an epoch over a first round has some ten
@@ -92,8 +92,10 @@ def train_reward_model(
     head_weights = _head_weights(len(train), config)
     checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
     evaluate_at = {round(len(batches) * k / EVALUATIONS) for k in range(EVALUATIONS + 1)}
-    meter = RewardMeter(
-        train, held_out, config.epochs, len(evaluate_at), [*train, *unseen, *to_score]
+    meter = WorkMeter(
+        TRAINING_COST * config.epochs * _completions(train)
+        + len(evaluate_at) * _completions(held_out)
+        + _completions([*train, *unseen, *to_score])
     )
     report.log(
         f"Training on {len(train)} tasks, holding out {len(held_out)} "
@@ -106,7 +108,8 @@ def train_reward_model(
         network.load_trained_state(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
-        meter.skip_training(batches[:done], train)
+        read = [train[index] for batch in batches[:done] for index in batch]
+        meter.skip(TRAINING_COST * _completions(read))
         report.log(f"Going on after step {done} of {len(batches)}.")
 
     def state() -> dict[str, Any]:
@@ -118,7 +121,7 @@ def train_reward_model(
             raise TrainingError(
                 f"The rewards are not finite after step {step}; try a lower learning rate."
             )
-        meter.scored(which)
+        meter.work(_completions(which))
         return rewards
 
     def evaluate(step: int) -> list[Tensor]:
@@ -149,7 +152,7 @@ def train_reward_model(
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        meter.trained(chosen)
+        meter.work(TRAINING_COST * _completions(chosen))
         report.metrics(
             step,
             {
@@ -273,6 +276,10 @@ def _task_groups(encoded: Sequence[Sequence[EncodedPair]], max_tokens: int) -> I
         room -= tokens[index]
     if group:
         yield group
+
+
+def _completions(tasks: Sequence[RankedTask]) -> int:
+    return sum(len(task.completions) for task in tasks)
 
 
 def _head_weights(tasks: int, config: RewardModelConfig) -> Tensor:

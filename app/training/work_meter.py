@@ -2,18 +2,21 @@
 
 import time
 
+# A training pass costs three forward passes: the backward pass is two.
+TRAINING_COST = 3
+
 
 class WorkMeter:
     """Counts units of work that take about as long as each other, and times them.
 
-    Before and after that work the policy is measured, which is timed as a whole.
+    A policy is measured before and after that work, which is timed as a whole.
 
     Args:
         total: units of the whole run, without the two measurements.
-        measuring: units that one measurement is worth on the progress bar.
+        measuring: units that one measurement is worth on the progress bar; 0 where none is made.
     """
 
-    def __init__(self, total: float, measuring: float) -> None:
+    def __init__(self, total: float, measuring: float = 0.0) -> None:
         self._total = total
         self._measuring = measuring
         self._measured = 0

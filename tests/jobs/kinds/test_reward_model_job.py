@@ -21,11 +21,6 @@ from tests.training.tiny import make_backbone
 TEXTS = ("good", "so so", "bad bad bad")
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data")
-
-
 def rank(session: Session, project: Project, prompts: int, labelers: tuple[str, ...]) -> None:
     """Tasks of three completions; every task is ranked by the next labeler in turn and by lee."""
     tasks = [
