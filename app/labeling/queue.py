@@ -87,9 +87,9 @@ def lease_next_task(
     repeat, as the project wants; then the tasks of the first priority with the fewest slots free,
     so that tasks complete, and among those a random one for each labeler. Where the project asks
     for it, the tasks of the first priority that a reward model is least sure of go before those.
-    Nobody gets a task again
-    that they ranked or skipped, but for a repeat, which says nothing of being one. A paused
-    labeler gets none. Raises `NotFound` for a project that is not open to the person.
+    Nobody gets a task again that they ranked or skipped, but for a repeat, which says nothing of
+    being one. A paused labeler gets none. Raises `NotFound` for a project that is not open to the
+    person.
     """
     asker = Asker(user, project_id)
     lock_labeler(session, user)
