@@ -51,14 +51,14 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> list[
     """Token ids of the prompt up to where the completion begins.
 
     With a chat template that is the rendered conversation with the assistant's turn opened;
-    without one it is the plain text.
+    without one it is the plain text, begun as the tokenizer begins every text.
     """
     if tokenizer.chat_template:
         rendered = tokenizer.apply_chat_template(
             as_messages(prompt), tokenize=False, add_generation_prompt=True
         )
         return list(tokenizer.encode(rendered, add_special_tokens=False))
-    return list(tokenizer.encode(prompt_text(prompt), add_special_tokens=False))
+    return [*_beginning(tokenizer), *_plain_ids(tokenizer, prompt)]
 
 
 def encode_pair(
@@ -70,7 +70,8 @@ def encode_pair(
       as segment 0 and the completion as segment 1.
     - Tokenizers with a chat template: the conversation, the assistant's turn opened, the
       completion, the end-of-turn token.
-    - Others: the prompt's text, the completion, the end-of-text token.
+    - Others: the beginning-of-text token where the tokenizer adds one, the prompt's text, the
+      completion, the end-of-text token.
 
     What does not fit is cut from the left of the prompt; only when the prompt is gone is the end of
     the completion cut. Raises ValueError when `max_length` leaves no room for text.
@@ -88,12 +89,12 @@ def encode_completions(
     """`encode_pair` of every completion, the prompt tokenized once."""
     segments = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
     if segments:
-        prompt_ids = list(tokenizer.encode(prompt_text(prompt), add_special_tokens=False))
+        prompt_ids = _plain_ids(tokenizer, prompt)
         opening, between = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
         end = between
     else:
-        prompt_ids = encode_prompt(tokenizer, prompt)
-        opening, between = [], []
+        opening, between = [] if tokenizer.chat_template else _beginning(tokenizer), []
+        prompt_ids = encode_prompt(tokenizer, prompt)[len(opening) :]
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     room = max_length - len(opening) - len(between) - len(end)
     pairs = []
@@ -107,6 +108,16 @@ def encode_completions(
         types = [0] * len(first) + [1] * len(second) if segments else None
         pairs.append(EncodedPair(first + second, types, len(first)))
     return pairs
+
+
+def _plain_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> list[int]:
+    return list(tokenizer.encode(prompt_text(prompt), add_special_tokens=False))
+
+
+def _beginning(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The token that the tokenizer puts before every text, if it does."""
+    begin = tokenizer.bos_token_id
+    return [begin] if begin is not None and tokenizer.encode("")[:1] == [begin] else []
 
 
 def _fit(prompt: list[int], completion: list[int], room: int) -> tuple[list[int], list[int]]:

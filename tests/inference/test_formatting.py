@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.inference.formatting import (
@@ -65,6 +66,32 @@ def test_conversation_names_its_speakers_as_plain_text() -> None:
     ]
     assert prompt_text(messages) == "user: one\n\nassistant: two\n\nuser: three"
     assert prompt_text(messages[:1]) == prompt_text("one") == "one"
+
+
+@pytest.fixture
+def beginning_tokenizer(policy_dir: Path) -> PreTrainedTokenizerBase:
+    """Without a chat template, and beginning every text with a token, as Llama's and Gemma's do."""
+    tokenizer = AutoTokenizer.from_pretrained(policy_dir)
+    tokenizer.chat_template = None
+    begin = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def test_plain_text_begins_as_its_tokenizer_begins_every_text(
+    beginning_tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    tokenizer = beginning_tokenizer
+    assert encode_prompt(tokenizer, "hi") == tokenizer.encode("hi")
+    assert tokenizer.decode(encode_prompt(tokenizer, "hi")) == "<|im_start|>hi"
+    assert tokenizer.decode(encode_pair(tokenizer, "hi", "yes", 99).input_ids) == (
+        "<|im_start|>hiyes<|im_end|>"
+    )
+    cut = encode_pair(tokenizer, "hello", "yes", 7)
+    assert tokenizer.decode(cut.input_ids) == "<|im_start|>loyes<|im_end|>"
+    assert cut.completion_start == 3
 
 
 def test_no_room_for_text_is_refused(bert_tokenizer: PreTrainedTokenizerBase) -> None:
