@@ -23,6 +23,7 @@ from app.inference.formatting import Message, encode_prompt
 from app.inference.options import SamplingOptions as SamplingOptions
 from app.inference.packing import packed_linears
 from app.inference.results import SampledCompletion as SampledCompletion
+from app.inference.roomy_cache import make_room
 from app.inference.stopping import StepHook, StopWatch, end_of_turn_ids
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _decode(
     logits, cache = _prefill(model, input_ids, attention_mask)
     source = source.to(device)
     logits = logits.index_select(0, source)
-    cache.batch_select_indices(source)
+    make_room(cache, source, steps)
     mask = attention_mask.index_select(0, source)
     running = torch.arange(len(rows), device=device)
     for step in range(steps):
@@ -139,7 +140,7 @@ def _decode(
         if keep.numel() == 0:
             break
         if keep.numel() < running.numel():
-            # Growing the cache copies it at every step anyway, so dropping rows at once is free.
+            # One copy of the cache, and fewer rows at every step that follows.
             cache.batch_select_indices(keep)
             running, chosen, mask = running[keep], chosen[keep], mask[keep]
             table = table.select(keep)
