@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.accounts.tokens import create_token
 from app.accounts.users import create_user
@@ -23,11 +24,12 @@ from app.models import JobState, Role
 from app.registry.service import ensure_starters
 from app.schema import upgrade
 from app.settings import ROOT
+from tests.evaluation.contests import make_judged
 from tests.serving import ServedApp
 
 sys.path.insert(0, str(ROOT / "clients/python"))
 
-from podium_client import Job, Podium, PodiumError, Project, Snapshot
+from podium_client import Job, Podium, PodiumError, Project, Snapshot, answers
 
 LINE_SEPARATORS = "one\u2028two\x85three"
 
@@ -324,12 +326,63 @@ def test_the_example_of_the_readme_runs(live: Live, tmp_path: Path) -> None:
     assert (tmp_path / "pairs.jsonl").read_text().count("\n") == 3
 
 
+def test_people_are_asked_and_their_verdict_decides(live: Live, tmp_path: Path) -> None:
+    podium = live.podium
+    judged = make_judged(live.database, tmp_path, labelers=("lou",), others=["older"])
+    project_id, job_id = judged.contest.project_id, judged.contest.job_id
+    found = podium.evaluation(judged.round_id)
+    assert (found["candidate"], found["win_rate"]["n"], found["through"]) == ("new", 6, True)
+    other = podium.evaluation(judged.round_id, candidate="older", baseline="new")
+    assert (other["candidate"], other["baseline"]) == ("older", "new")
+    assert podium.evaluation(judged.round_id, baseline="older")["candidate"] == "new"
+
+    with pytest.raises(PodiumError) as refused:
+        podium.ask_people(job_id)
+    assert refused.value.code == "already_compared"
+    again = podium.ask_people(job_id, prompts=2, labelers_per_task=2, again=True)
+    assert again["counts"]["rankings_wanted"] == 4
+    with pytest.raises(PodiumError) as making:
+        podium.ask_reward_model(again["id"])
+    assert making.value.code == "round_generating"
+    assert podium.close_round(judged.round_id)["state"] == "closed"
+
+    promoted = podium.promote(project_id, "new", judged.round_id, note="Reads better.")
+    assert promoted["evidence"]["rankings"] == 6
+    podium.promote(project_id, "old")
+    history = [(one["model_id"], one["note"]) for one in podium.promotions(project_id)]
+    assert history == [("old", ""), ("new", "Reads better.")]
+    assert live.podium.start_round(project_id)["job_id"] is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "schema"),
+    [
+        (answers.Assignment, "AssignmentOut"),
+        (answers.Evaluation, "EvaluationOut"),
+        (answers.Job, "JobOut"),
+        (answers.Project, "ProjectOut"),
+        (answers.Promotion, "PromotionOut"),
+        (answers.Ranking, "RankingOut"),
+        (answers.Rate, "RateOut"),
+        (answers.Rate, "AlwaysValidOut"),
+        (answers.Round, "RoundOut"),
+        (answers.Snapshot, "SnapshotOut"),
+    ],
+)
+def test_every_typed_field_is_one_that_rest_gives(app: FastAPI, answer: Any, schema: str) -> None:
+    given = app.openapi()["components"]["schemas"][schema]["properties"]
+    assert set(answer.__annotations__) <= set(given)
+
+
 def test_the_client_fits_on_a_few_screens_and_needs_httpx_alone() -> None:
-    text = (ROOT / "clients/python/podium_client.py").read_text("utf-8")
-    assert text.count("\n") < 400
-    imported = {
-        line.split()[1].partition(".")[0]
-        for line in text.splitlines()
-        if line.startswith(("import ", "from "))
-    }
-    assert imported - sys.stdlib_module_names == {"httpx"}
+    files = sorted((ROOT / "clients/python/podium_client").glob("*.py"))
+    assert [file.stem for file in files] == ["__init__", "answers", "client", "connection"]
+    for file in files:
+        text = file.read_text("utf-8")
+        assert text.count("\n") < 300
+        imported = {
+            line.split()[1].partition(".")[0]
+            for line in text.splitlines()
+            if line.startswith(("import ", "from "))
+        }
+        assert imported - sys.stdlib_module_names <= {"httpx", "podium_client"}

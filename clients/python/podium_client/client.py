@@ -1,148 +1,36 @@
-"""A small typed client of Podium: projects, rounds, rankings, pairs, snapshots, jobs, models.
-
-Answers are the dictionaries that REST gives, typed by their fields; `/api/docs` of your Podium says
-what each means. Lists and streams are iterators. Whatever goes wrong is one `PodiumError`.
-"""
+"""The client: a method for each thing that a program does with Podium."""
 
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, TypeVar, cast
+from typing import Any, Literal, cast
 
-import httpx
+from podium_client.answers import (
+    Assignment,
+    Evaluation,
+    ImportReport,
+    Job,
+    Json,
+    Project,
+    Promotion,
+    Ranking,
+    Round,
+    Scores,
+    Snapshot,
+)
+from podium_client.connection import Connection, PodiumError, Row, Rows
 
-T = TypeVar("T")
-Json = dict[str, Any]
-Row = Mapping[str, Any]
-Rows = Iterable[Row] | PathLike[str]
 Prompt = str | Sequence[Row]
 PairSchema = Literal[
     "plain", "trl", "trl-conversational", "trl-unpaired", "hh", "argilla", "label-studio"
 ]
-CONTENT_TYPES = {
-    ".jsonl": "application/x-ndjson",
-    ".json": "application/json",
-    ".csv": "text/csv",
-    ".parquet": "application/vnd.apache.parquet",
-    ".txt": "text/plain",
-}
 
 
-class Project(TypedDict):
-    """A body of work."""
-
-    id: str
-    name: str
-    guidelines: str
-    guidelines_version: int
-
-
-class ImportReport(TypedDict):
-    """What became of every line of an import."""
-
-    created: int
-    duplicates: int
-    rejected: list[Json]
-    rejected_total: int
-
-
-class Round(TypedDict):
-    """One pass of collecting."""
-
-    id: str
-    number: int
-    state: str
-    job_id: str | None
-    counts: Json
-
-
-class Snapshot(TypedDict):
-    """A frozen set of rankings."""
-
-    id: str
-    project_id: str
-    name: str
-    filters: Json
-    sha256: str
-    rankings: int
-    pairs: int
-    splits: Json | None
-    erased_rankings: int
-
-
-class Job(TypedDict):
-    """Background work."""
-
-    id: str
-    kind: str
-    state: str
-    progress: float
-    stage: str
-    eta_seconds: float | None
-    reason: str | None
-    outputs: Json
-
-
-class Scores(TypedDict):
-    """One entry for each completion in each list."""
-
-    rewards: list[float]
-    logits: list[dict[str, float]]
-    probabilities: list[dict[str, float]]
-
-
-class Assignment(TypedDict):
-    """A task that is kept for you; `completions` are `{id, text}` in the order shown."""
-
-    id: str
-    task_id: str
-    prompt: str | list[Json]
-    completions: list[dict[str, str]]
-    lease_expires_at: str
-
-
-class Ranking(TypedDict):
-    """A stored ranking."""
-
-    id: str
-    task_id: str
-    ranks: dict[str, int]
-
-
-class PodiumError(Exception):
-    """What Podium refused, or that it could not be asked.
-
-    `status` is the HTTP status, 0 where there was no answer; `code` is stable, for programs;
-    `fields` says of each offending input what would be accepted.
-    """
-
-    def __init__(self, status: int, code: str, detail: str, fields: Row | None = None) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.fields: dict[str, str] = dict(fields or {})
-
-
-class Podium:
+class Podium(Connection):
     """Podium at an address, as the person whose token this is."""
-
-    def __init__(self, url: str, token: str, *, timeout_seconds: float = 120) -> None:
-        self.http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=timeout_seconds,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.http.close()
 
     def projects(self) -> Iterator[Project]:
         """The projects that are open to you, oldest first."""
@@ -160,9 +48,12 @@ class Podium:
         rows: Rows = prompts if isinstance(prompts, PathLike) else map(_prompt_row, prompts)
         return self._upload(f"/projects/{project_id}/prompts", rows)
 
-    def start_round(self, project_id: str, policies: Sequence[str], **settings: Any) -> Round:
-        """Have policies write completions; `settings` as `POST /projects/{id}/rounds` takes."""
-        body = {"policies": list(policies), **settings}
+    def start_round(
+        self, project_id: str, policies: Sequence[str] | None = None, **settings: Any
+    ) -> Round:
+        """Have policies, or the promoted one, write completions; `settings` are the other fields
+        of `POST /projects/{id}/rounds`."""
+        body = {"policies": None if policies is None else list(policies), **settings}
         return self._json(Round, "POST", f"/projects/{project_id}/rounds", json=body)
 
     def add_tasks(self, project_id: str, tasks: Iterable[Row], **settings: Any) -> Round:
@@ -173,6 +64,10 @@ class Podium:
     def round(self, round_id: str) -> Round:
         """State and counts of a round."""
         return self._json(Round, "GET", f"/rounds/{round_id}")
+
+    def close_round(self, round_id: str) -> Round:
+        """Take a round from labelers; what they ranked stays."""
+        return self._json(Round, "POST", f"/rounds/{round_id}/close")
 
     def import_rankings(self, project_id: str, rankings: Rows, **query: str) -> ImportReport:
         """Import rankings or pairs made elsewhere; detected unless `format` names what they are."""
@@ -236,20 +131,6 @@ class Podium:
             raise PodiumError(0, "wrong_sha256", f"{target} is not what the snapshot holds.")
         return part.replace(target)
 
-    def _fetch_rest(self, address: str, query: Row, part: Path) -> None:
-        """Append what is missing of the file; the bytes of a snapshot are always the same."""
-        part.touch()
-        start = part.stat().st_size
-        headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
-        asked = self.http.stream("GET", address, params=query, headers=headers)
-        with _transport_errors(), asked as answer:
-            if answer.headers.get("Content-Range") == f"bytes */{start}":
-                return
-            _check(answer)
-            with part.open("ab" if answer.status_code == 206 else "wb") as file:
-                for chunk in answer.iter_raw():
-                    file.write(chunk)
-
     def start_job(self, kind: str, config: Row, project_id: str | None = None) -> Job:
         """Queue a job of a kind of `GET /job-kinds`."""
         body = {"kind": kind, "config": config, "project_id": project_id}
@@ -288,6 +169,37 @@ class Podium:
                 raise PodiumError(0, "job_unfinished", f"{job['stage']} ({job['progress']:.0%})")
             time.sleep(poll_seconds)
 
+    def ask_people(self, job_id: str, **settings: Any) -> Round:
+        """Put the policy that a finished job tuned before people, blind, beside its parent.
+
+        `settings` are `prompts`, `labelers_per_task`, `completions_per_policy`, `others`,
+        `sampling`, `again`. The verdict is the `evaluation` of the round.
+        """
+        return self._json(Round, "POST", f"/jobs/{job_id}/evaluation", json=settings)
+
+    def evaluation(
+        self, round_id: str, candidate: str | None = None, baseline: str | None = None
+    ) -> Evaluation:
+        """What people say in a round, of its own two policies or of any two others of it."""
+        named = {"candidate": candidate, "baseline": baseline}
+        query = {name: policy for name, policy in named.items() if policy is not None}
+        return self._json(Evaluation, "GET", f"/rounds/{round_id}/evaluation", params=query)
+
+    def ask_reward_model(self, round_id: str) -> Round:
+        """Have the reward model score what it could not score when the round was made."""
+        return self._json(Round, "POST", f"/rounds/{round_id}/evaluation/rewards")
+
+    def promote(
+        self, project_id: str, model_id: str, round_id: str | None = None, note: str = ""
+    ) -> Promotion:
+        """Make a policy the default of the next round; the round's figures are kept with it."""
+        body = {"model_id": model_id, "round_id": round_id, "note": note}
+        return self._json(Promotion, "POST", f"/projects/{project_id}/promotions", json=body)
+
+    def promotions(self, project_id: str) -> Iterator[Promotion]:
+        """Every promotion of a project, newest first: the first is in force."""
+        return self._pages(f"/projects/{project_id}/promotions")
+
     def models(self, **filters: Any) -> Iterator[Json]:
         """The registry, the newest first."""
         return self._pages("/models", filters)
@@ -325,73 +237,9 @@ class Podium:
         """Give a task back for good, saying why."""
         self._send("POST", f"/assignments/{assignment['id']}/skip", json={"reason": reason})
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        with _transport_errors():
-            answer = self.http.request(method, path, **request)
-        _check(answer)
-        return answer
-
-    def _json(self, kind: type[T], method: str, path: str, **request: Any) -> T:
-        return cast("T", self._send(method, path, **request).json())
-
-    def _pages(self, path: str, query: Row | None = None) -> Iterator[Any]:
-        """The items of every page."""
-        values = {"limit": 200, **(query or {})}
-        while True:
-            page = self._json(Json, "GET", path, params=values)
-            yield from page["items"]
-            if not page["next_cursor"]:
-                return
-            values["cursor"] = page["next_cursor"]
-
-    def _lines(self, path: str, query: Row) -> Iterator[Json]:
-        """The objects of a JSONL stream, as they come."""
-        asked = self.http.stream("GET", path, params=query)
-        with _transport_errors(), asked as answer:
-            _check(answer)
-            rest = b""
-            # Not `iter_lines`: it also breaks lines at characters that JSON leaves in texts.
-            for chunk in answer.iter_bytes():
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (json.loads(line) for line in lines)
-
-    def _upload(self, path: str, source: Rows, query: Row | None = None) -> ImportReport:
-        """Stream rows as JSONL, or a file as it is."""
-        kind = CONTENT_TYPES[".jsonl"]
-        with ExitStack() as opened:
-            if isinstance(source, PathLike):
-                kind = CONTENT_TYPES.get(Path(source).suffix, kind)
-                content: Iterable[bytes] = opened.enter_context(Path(source).open("rb"))
-            else:
-                content = (json.dumps(row).encode() + b"\n" for row in source)
-            request = {"content": content, "headers": {"Content-Type": kind}, "params": query}
-            return self._json(ImportReport, "POST", path, **request)
-
 
 def _prompt_row(prompt: str | Row) -> Row:
     return {"text": prompt} if isinstance(prompt, str) else prompt
-
-
-def _check(answer: httpx.Response) -> None:
-    """Raise what a problem document says."""
-    if answer.is_success:
-        return
-    answer.read()
-    try:
-        problem = answer.json()
-        code, detail = problem["code"], problem["detail"]
-    except (ValueError, KeyError, TypeError):
-        problem, code, detail = {}, "error", answer.text[:200] or answer.reason_phrase
-    raise PodiumError(answer.status_code, code, detail, problem.get("fields"))
-
-
-@contextmanager
-def _transport_errors() -> Iterator[None]:
-    """Say as a PodiumError that there was no answer, or only a part of one."""
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise PodiumError(0, "unreachable", str(error) or type(error).__name__) from error
 
 
 def _sha256(path: Path) -> str:
