@@ -25,7 +25,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the states of new tokens, [R, heads, tokens, size]; the states of all tokens come back."""
+        """Add the states of new tokens, [R, heads, tokens, size], and return those of all."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         for room, states in zip(self._room, (key_states, value_states), strict=True):
