@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Checkpoints:
         self._report = report
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
+        self._unreadable: set[Path] = set()
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write `state` as the checkpoint of `step`, then remove all but the newest two.
@@ -54,8 +56,11 @@ class Checkpoints:
         started = time.monotonic()
         path = self._directory / f"step-{step:08d}.pt"
         save_file(path, {"step": step, "fingerprint": self._fingerprint, **state})
-        for old in self._newest_first()[KEPT:]:
+        self._unreadable.discard(path)
+        readable = [one for one in self._newest_first() if one not in self._unreadable]
+        for old in (*readable[KEPT:], *self._unreadable):
             old.unlink()
+        self._unreadable.clear()
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
         return path
@@ -81,8 +86,9 @@ class Checkpoints:
             unfinished.unlink()  # of an attempt that was killed while writing it
         for path in self._newest_first():
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                state = _read(path)
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+                self._unreadable.add(path)
                 self._report.log(f"Passed over the unreadable checkpoint {path.name}: {error}")
                 continue
             if state["fingerprint"] != self._fingerprint:
@@ -138,6 +144,14 @@ def save_folder(target: Path, write: Callable[[Path], None]) -> None:
     _remove_tree(target)
     unfinished.rename(target)
     _fsync_directory(target.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        # torch would take it for a file of an old version, and fail in any way.
+        raise EOFError("it is not whole")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _unwritable(directory: Path, error: Exception) -> TrainingError:

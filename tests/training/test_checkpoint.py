@@ -37,6 +37,27 @@ def test_a_torn_checkpoint_is_passed_over_and_named(tmp_path, kept):
     assert torn.name in report.lines[0]
 
 
+def test_new_checkpoints_replace_torn_ones(tmp_path):
+    save(tmp_path, 5).write_bytes(b"torn")
+    save(tmp_path, 6).write_bytes(bytes(5000))
+    checkpoints = Checkpoints(tmp_path, FINGERPRINT, RecordingReport())
+    assert checkpoints.load() is None
+    for step in (0, 1, 2):
+        checkpoints.save(step, {})
+        assert load(tmp_path)["step"] == step
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-00000001.pt",
+        "step-00000002.pt",
+    ]
+
+
+def test_what_a_killed_run_had_begun_to_write_goes(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "step-00000002.tmp").write_bytes(b"half")
+    assert load(tmp_path)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
 def test_a_crash_while_writing_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
     def half(state, file):
         file.write(b"PK half")
