@@ -12,6 +12,7 @@ from app.db import Database
 from app.models import Role
 from app.projects.prompts import list_prompts
 from app.projects.service import create_project
+from tests.cli.running import podium
 
 pytestmark = pytest.mark.slow
 
@@ -19,20 +20,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
-
-
-def podium(
-    data_dir: Path, *arguments: str, stdin: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", *arguments],
-        env={**os.environ, "PODIUM_DATA_DIR": str(data_dir)},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def add_project(data_dir: Path) -> str:

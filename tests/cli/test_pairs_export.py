@@ -19,7 +19,7 @@ from app.preferences.snapshot_files import keep_pairs
 from app.preferences.snapshots import create_snapshot, get_snapshot
 from app.preferences.splits import SplitPlan
 from app.schema import upgrade
-from tests.cli.test_commands import podium
+from tests.cli.running import podium
 from tests.preferences.conftest import load_rankings, make_project, ranking
 
 

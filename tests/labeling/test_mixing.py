@@ -19,8 +19,8 @@ from app.models import (
     TaskState,
 )
 
+from .acts import in_order, lapse, lease_and_rank, rank_all
 from .factory import make_project, make_tasks, make_user
-from .test_queue import in_order, lapse
 
 
 class Drawn:
@@ -34,14 +34,6 @@ class Drawn:
 
     def choice(self, choices):
         return choices[0]
-
-
-def rank_all(session, user, project) -> list[Assignment]:
-    done = []
-    while assignment := lease_next_task(session, user, project.id, lease_seconds=60):
-        submit_ranking(session, user, assignment.id, in_order(assignment))
-        done.append(assignment)
-    return done
 
 
 def test_everybody_ranks_the_calibration_tasks_and_others_are_ranked_as_often_as_wanted(database):
@@ -118,12 +110,6 @@ def test_a_repeat_is_an_own_task_of_some_time_ago_the_other_way_round(database, 
         assert first.current, "the first look stays what counts"
         other = lease_next_task(session, user, project.id, lease_seconds=60)
         assert other.task_id != repeat.task_id, "nothing is repeated twice"
-
-
-def lease_and_rank(session, user, project) -> Assignment:
-    assignment = lease_next_task(session, user, project.id, lease_seconds=60)
-    submit_ranking(session, user, assignment.id, in_order(assignment))
-    return assignment
 
 
 def test_an_expired_repeat_is_taken_up_again_and_can_be_skipped(database, monkeypatch):

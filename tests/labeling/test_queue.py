@@ -1,7 +1,6 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -19,7 +18,6 @@ from app.labeling.rankings import submit_ranking
 from app.labeling.slots import return_leases
 from app.labeling.submissions import Submission
 from app.models import (
-    Assignment,
     AssignmentState,
     Completion,
     Membership,
@@ -28,19 +26,10 @@ from app.models import (
     RoundState,
     Task,
     TaskState,
-    utc_now,
 )
 
+from .acts import in_order, lapse
 from .factory import make_project, make_tasks, make_user
-
-
-def in_order(assignment: Assignment) -> Submission:
-    return Submission(ranks={c: place for place, c in enumerate(assignment.shown_order, start=1)})
-
-
-def lapse(session, assignment: Assignment) -> None:
-    assignment.lease_expires_at = utc_now() - timedelta(seconds=1)
-    session.flush()
 
 
 def test_a_labeler_gets_each_task_once_and_then_none(database):

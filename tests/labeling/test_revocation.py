@@ -18,9 +18,8 @@ from app.models import (
 from app.preferences.pair_counts import count_pairs
 from app.preferences.snapshots import count_revoked, create_snapshot
 
+from .acts import in_order, lease_and_rank, rank_all
 from .factory import make_project, make_tasks, make_user
-from .test_mixing import lease_and_rank, rank_all
-from .test_queue import in_order
 
 
 def test_revoked_rankings_are_kept_marked_and_give_no_pairs(database):

@@ -1,8 +1,5 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.labeling.pace import PACE_DAYS, measure_pace
@@ -14,6 +11,7 @@ from app.labeling.submissions import Submission
 from app.labeling.waiting import WaitingProject, WhyEmpty, list_waiting
 from app.models import Assignment, Project, Round, RoundState, User, utc_now
 from tests.labeling.factory import make_project, make_tasks, make_user
+from tests.statements import recorded_statements
 
 
 def rank_next(
@@ -29,19 +27,6 @@ def rank_next(
 def look(session: Session, user: User) -> dict[str, WaitingProject]:
     found = list_waiting(session, user, measure_pace(session, user))
     return {item.project.name: item for item in found}
-
-
-@contextmanager
-def counted_statements(session: Session) -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def note(*args: object) -> None:
-        statements.append(str(args[2]))
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
-    yield statements
-    event.remove(connection, "before_cursor_execute", note)
 
 
 def test_each_project_says_what_is_waiting_or_why_nothing_is(database):
@@ -91,7 +76,7 @@ def test_more_projects_need_no_more_statements(database):
         counts = []
         for number in range(4):
             make_tasks(session, make_project(session, name=f"Work {number}"), number % 2)
-            with counted_statements(session) as statements:
+            with recorded_statements(session.connection()) as statements:
                 look(session, user)
             counts.append(len(statements))
         assert counts[1] == counts[2] == counts[3] <= 7

@@ -35,9 +35,8 @@ from app.preferences.deletion import (
 )
 from app.preferences.erasure import erase_labeler
 from app.preferences.snapshots import create_snapshot
+from tests.labeling.acts import in_order, rank_all
 from tests.labeling.factory import make_project, make_tasks, make_user
-from tests.labeling.test_mixing import rank_all
-from tests.labeling.test_queue import in_order
 from tests.preferences.conftest import load_rankings, ranking
 
 

@@ -1,7 +1,6 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
 
 from app.db import Database
 from app.models import Assignment, Completion, User, Worker, utc_now
@@ -19,6 +18,7 @@ from tests.projects.loop_states import (
     add_snapshot,
     add_worker,
 )
+from tests.statements import recorded_statements
 
 
 def test_an_empty_project_asks_for_prompts(database: Database) -> None:
@@ -276,15 +276,9 @@ def test_the_state_takes_a_bounded_number_of_statements(database: Database) -> N
             tasks = add_round(session, project, add_prompts(session, project, 4), ["v0"])
             for task in tasks:
                 add_ranking(session, task, [1, 2])
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    event.listen(database.reader, "before_cursor_execute", note)
-    with database.read() as session:
+    with recorded_statements(database.reader) as statements, database.read() as session:
         get_loop_state(session, project.id)
-    assert len(statements) <= 22
+    assert 0 < len(statements) <= 22
 
 
 def test_a_summary_counts_each_project_by_itself(database: Database) -> None:

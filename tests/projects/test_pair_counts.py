@@ -1,5 +1,3 @@
-from sqlalchemy import event
-
 from app.db import Database
 from app.models import Ranking, Task, utc_now
 from app.preferences.pair_counts import count_pairs
@@ -11,6 +9,7 @@ from tests.projects.loop_states import (
     add_ranking,
     add_round,
 )
+from tests.statements import recorded_statements
 
 
 def test_the_count_stays_right_as_rankings_come_change_and_go(database: Database) -> None:
@@ -62,14 +61,8 @@ def test_what_is_known_already_is_not_expanded_again(sqlite_database: Database) 
         add_model(session, "v0")
         (task,) = add_round(session, project, add_prompts(session, project, 1), ["v0"])
         add_ranking(session, task, [2, 1])
-    expanded: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if "ranking_entry" in statement:
-            expanded.append(statement)
-
-    event.listen(sqlite_database.reader, "before_cursor_execute", note)
-    for _ in range(3):
-        with sqlite_database.read() as session:
-            assert count_loop_pairs(session, project.id) == 1
-    assert len(expanded) == 1
+    with recorded_statements(sqlite_database.reader) as statements:
+        for _ in range(3):
+            with sqlite_database.read() as session:
+                assert count_loop_pairs(session, project.id) == 1
+    assert len([one for one in statements if "ranking_entry" in one]) == 1

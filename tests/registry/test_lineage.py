@@ -11,10 +11,10 @@ from app.registry.labelers import ModelLabelers, get_model_labelers
 from app.registry.lineage import Ancestor, find_ancestry
 from app.registry.ranking_lineage import RankingLineage, get_ranking_lineage
 from app.registry.service import get_model
-from tests.labeling.test_waiting import counted_statements
 from tests.preferences.conftest import load_rankings, make_project, ranking
 from tests.projects.rounds_factory import make_model
 from tests.registry.family import Family, erase, make_family
+from tests.statements import recorded_statements
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_labelers_are_counted_in_as_many_queries_however_many_rankings_there_are
             make_model(session, f"of-{size}", snapshot_id=snapshot.id)
         with sqlite_database.read() as session:
             model = get_model(session, f"of-{size}")
-            with counted_statements(session) as statements:
+            with recorded_statements(session.connection()) as statements:
                 found = get_model_labelers(session, model)
         assert found.rankings == snapshot.rankings
         assert found.pairs == snapshot.pairs
