@@ -46,7 +46,7 @@ from app.training.seeds import derive_seed, permutation
 
 # Huang et al. 2022, "The 37 implementation details of PPO", detail 3.
 ADAM_EPSILON = 1e-5
-SHOWN_SAMPLES = 4
+SHOWN_SAMPLES = 8
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ INTERVAL = "_ci95"
 """Ending of the name of a 95% interval; it belongs to the figure of the same or the mean's name."""
 
 
+TOLD = ("kept_iteration", "stopped", "judge")
+"""Outputs of a tuning job that its page says in a sentence."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """One field of a config."""
@@ -58,6 +62,8 @@ class Result:
     best_of_n: int | None
     """Of how many completions of the starting policy the best are compared with too."""
     prompts: int | None
+    judge: str | None
+    """The reward model that gave the rewards before and after."""
     wins: list[Figure]
     """How often the new completion of a prompt beats the old one."""
     figures: list[Figure]
@@ -107,6 +113,8 @@ def describe_result(session: Session, job: Job) -> Result:
     before, after = outputs.pop("before", None), outputs.pop("after", None)
     metrics, wins = outputs.pop("metrics", None), outputs.pop("comparison", None)
     best_of = outputs.pop("best_of", None) or {}
+    for told in TOLD:
+        outputs.pop(told, None)
     compared = isinstance(before, Mapping) and isinstance(after, Mapping)
     plain = {name: value for name, value in outputs.items() if _is_plain(value)}
     model = session.get(Model, model_id) if model_id else None
@@ -119,11 +127,18 @@ def describe_result(session: Session, job: Job) -> Result:
         comparison=list_figures(after, before, best_of) if compared else [],
         best_of_n=best_of.get("n"),
         prompts=after.get("prompts") if compared else None,
+        judge=find_judge(job) if compared else None,
         wins=list_figures(wins or {}),
         figures=[*list_figures(metrics or {}), *list_figures(plain)],
         report=report,
         samples=pair_samples(model.metrics.get("samples")) if model else [],
     )
+
+
+def find_judge(job: Job) -> str | None:
+    """The reward model that gave the rewards of a tuning job's report."""
+    found = job.outputs.get("judge") or job.config.get("reward_model")
+    return found if isinstance(found, str) else None
 
 
 def pair_samples(samples: Any) -> list[dict[str, Any]]:

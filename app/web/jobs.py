@@ -21,6 +21,12 @@ from app.web.exploitation import TITLE, exploitation_sentence
 from app.web.job_forms import MODELS_FOR, JobForm, build_form, has_form
 from app.web.job_results import describe_config, describe_result
 from app.web.templating import redirect, redirect_with_message, render
+from app.web.tuning_figures import (
+    count_iterations,
+    ending_sentence,
+    list_stage_times,
+    plot_trails,
+)
 
 router = APIRouter()
 
@@ -220,6 +226,9 @@ def show_job(
             "charts": build_charts(kind, series),
             "exploitation_title": TITLE,
             "exploitation": exploitation_sentence(series),
+            "trails": plot_trails(series, job.outputs),
+            "stages": list_stage_times(series),
+            "ending": ending_sentence(job, count_iterations(series)),
             "steps": list(steps),
             "step": shown_step,
             "followed": step is None,

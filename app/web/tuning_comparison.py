@@ -15,7 +15,7 @@ from app.jobs import service
 from app.jobs.schema import label_of
 from app.models import Job, JobState, Model, Snapshot
 from app.projects.service import get_project
-from app.web.job_results import Figure, list_figures
+from app.web.job_results import Figure, find_judge, list_figures
 from app.web.plots import ForestPlot, Interval, plot_forest
 from app.web.reward_plots import reward_format
 from app.web.reward_words import Share
@@ -56,6 +56,8 @@ class Row:
     start: Figure | None
     best_of: Figure | None
     cells: list[Figure | None]
+    share: bool = False
+    """Whether it is read in percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +119,6 @@ def group_key(job: Job) -> tuple[Any, ...]:
         config.get("max_new_tokens"),
         config.get("seed"),
     )
-
-
-def find_judge(job: Job) -> str | None:
-    """The reward model that gave the rewards of a job's report."""
-    found = job.outputs.get("judge") or job.config.get("reward_model")
-    return found if isinstance(found, str) else None
 
 
 def _describe_group(session: Session, project_id: str, jobs: Sequence[Job], asked: str) -> Group:
@@ -266,7 +262,13 @@ def _list_rows(
         if label != label_of("prompts")
     ]
     rows += [
-        Row(label=label, start=None, best_of=None, cells=[one.get(label) for one in wins])
+        Row(
+            label=label,
+            start=None,
+            best_of=None,
+            cells=[one.get(label) for one in wins],
+            share=True,
+        )
         for label in dict.fromkeys(label for one in wins for label in one)
     ]
     return [row for row in rows if any(cell and cell.value is not None for cell in row.cells)]

@@ -245,8 +245,8 @@ def test_a_result_without_a_judge_has_no_empty_rows_and_one_with_it_has_win_rate
     assert "Reward mean" not in text
     assert "win rate" not in text
     text = page_with({**both, "comparison": won})
-    assert "Win rate 0.75 0.5 to 0.875" in text
-    assert "Gold-rule win rate 0.625" in text
+    assert "Win rate 75% 50% to 88%" in text
+    assert "Gold-rule win rate 62%" in text
 
 
 def test_what_is_watched_on_held_out_prompts_stands_together_with_what_it_comes_to(

@@ -106,7 +106,7 @@ def test_ppo_and_dpo_stand_side_by_side(
     page = read(admin_client, project_id, ppo)
     assert page.count("From writer ") == 1, "one group"
     assert "The judges disagree" in page
-    for expected in ("Autumn", "1 m 15 s", "Best of 4, untuned", "9.5", "4.25", "0.75 0.6 to 0.9"):
+    for expected in ("Autumn", "1 m 15 s", "Best of 4, untuned", "9.5", "4.25", "75% 60% to 90%"):
         assert expected in page, expected
     assert "Kept iteration 17" in page
     assert "By the gold rule" in page
