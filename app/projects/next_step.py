@@ -60,6 +60,11 @@ class RoundProgress:
     completions_wanted: int
 
     @property
+    def collecting(self) -> bool:
+        """Whether tasks still wait for rankings."""
+        return self.open > 0 and self.state != RoundState.CLOSED
+
+    @property
     def unfinished(self) -> bool:
         """Whether completions are missing that may still be made."""
         return self.pending > 0 and self.state != RoundState.CLOSED

@@ -25,11 +25,15 @@ def build_verdict_station(state: LoopState) -> Station:
             waits = Note(text=f"{state.policy.name} waits to be compared.")
         return replace(station, value="Not yet", notes=(waits,))
     rate = result.rate
+    rankings = plural(rate.n, "ranking")
+    going = state.trial_round is not None and (
+        state.trial_round.id == result.round_id and state.trial_round.collecting
+    )
     notes = [
-        Note(
-            text=f"95% interval {rate.low or 0:.0%} to {rate.high or 0:.0%}, "
-            f"{plural(rate.n, 'ranking')}"
-        ),
+        # Whoever looks before the end is told by the page whether it is enough, not by a number.
+        Note(text=f"so far, of {rankings}")
+        if going
+        else Note(text=f"95% interval {rate.low or 0:.0%} to {rate.high or 0:.0%}, {rankings}"),
         Note(
             text=f"Round {result.round_number}: {result.policy} against {result.baseline}",
             url=f"/rounds/{result.round_id}/evaluation",

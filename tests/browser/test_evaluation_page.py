@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from app.models import Round
-from tests.browser.conftest import LiveServer
+from tests.browser.conftest import PHONE, LiveServer
 from tests.evaluation.contests import fill_round, make_contest, make_judged, rank
 from tests.labeling.factory import make_user as make_labeler
 
@@ -73,3 +73,33 @@ def test_the_form_works_without_javascript(
     page.goto(f"/jobs/{contest.job_id}/evaluation")
     page.get_by_role("button", name="Ask people").click()
     expect(page.locator(".verdict-sentence")).to_have_text("Nobody has ranked yet.")
+
+
+def test_the_form_follows_its_values(live_server: LiveServer, page_as: Callable[..., Page]) -> None:
+    with live_server.database.write() as session:
+        contest = make_contest(session, prompts=40, held_out=30)
+    page = page_as("admin")
+    page.goto(f"/jobs/{contest.job_id}/evaluation")
+    plan = page.locator("#trial-plan")
+    expect(plan).to_contain_text("26 points")
+    page.get_by_label("Prompts").fill("16")
+    expect(plan).to_contain_text("35 points")
+    page.get_by_label("Labelers per prompt").fill("3")
+    expect(plan).to_contain_text("48 rankings")
+    expect(plan).not_to_contain_text("3 labelers per prompt")
+    page.get_by_label("Completions each").fill("")
+    expect(plan).to_contain_text("cannot have these values")
+
+
+def test_a_number_of_the_matrix_leads_to_the_verdict_on_its_two(
+    live_server: LiveServer, page_as: Callable[..., Page], tmp_path: Path
+) -> None:
+    judged = make_judged(
+        live_server.database, tmp_path, ["new", "old", "older"] * 2, others=["older"]
+    )
+    page = page_as("researcher", viewport=PHONE)
+    page.goto(f"/rounds/{judged.round_id}/evaluation")
+    page.get_by_role("link", name="older against new:").click()
+    expect(page.locator(".verdict-sentence")).to_contain_text("older won 50% of 6 rankings")
+    page.get_by_role("link", name="Back to the round's own two").click()
+    expect(page.locator(".verdict-sentence")).to_contain_text("new won 50% of 6 rankings")

@@ -111,6 +111,11 @@ PAGES = [
         "/rounds/{ab_round_id}/evaluation?said=against_model&labeler=nadia",
     ),
     Shown("/rounds/{round_id}/evaluation", "admin", "/rounds/{unranked_round_id}/evaluation"),
+    Shown(
+        "/rounds/{round_id}/evaluation",
+        "researcher",
+        "/rounds/{ab_round_id}/evaluation?candidate=smollm2-135m-instruct&baseline={asked_policy_id}",
+    ),
     Shown("/rounds/{round_id}", "admin", "/rounds/{ab_round_id}"),
     Shown("/projects/{project_id}/promotions"),
     Shown(
@@ -225,6 +230,7 @@ NOT_PAGES = {
     "/assignments/{assignment_id}/texts": "for the page's script",
     "/projects/{project_id}/loop": "a fragment of the project's page",
     "/projects/{project_id}/rounds/estimate": "a fragment of the form of a round",
+    "/jobs/{job_id}/evaluation/plan": "a fragment of the form that asks people",
     "/projects/{project_id}/pairs/export": "leads on to a file",
     "/snapshots/{snapshot_id}/download": "leads on to a file",
     "/projects/{project_id}/imports/{upload_id}/rejected.csv": "a file",

@@ -282,6 +282,7 @@ def test_other_pages_lead_to_the_verdict(admin: TestClient, judged: Judged) -> N
     project = f"/projects/{judged.contest.project_id}"
     for page in (f"/rounds/{judged.round_id}", f"{project}/rounds", project):
         assert path in admin.get(page).text, page
+    assert "95% interval" in admin.get(project).text
 
 
 def test_researchers_read_but_do_not_promote(
@@ -340,6 +341,9 @@ def test_the_page_says_whether_one_may_stop(
     assert "Nobody can tell yet which one is preferred: new won 100% of 6 rankings so far" in page
     assert "95% interval at every look" in page
     assert "Not yet: the interval that holds however often you look is" in page
+    loop = admin.get(f"/projects/{judged.contest.project_id}").text
+    assert "so far, of 6 rankings" in loop
+    assert "95% interval" not in loop
     with app.state.database.write() as session:
         person = session.scalars(select(User).where(User.email == "ada@example.org")).one()
         rank(session, judged.contest.project_id, person, ["new"] * 12)
