@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -84,8 +85,8 @@ def make_gpt2(folder: Path) -> Path:
     return folder
 
 
-def make_backbone(folder: Path, seed: int = 0) -> Path:
-    """A tiny BERT over bytes, with [CLS] and [SEP], as a model folder."""
+def make_backbone(folder: Path, seed: int = 0, **config: Any) -> Path:
+    """A tiny BERT over bytes, with [CLS] and [SEP], as a model folder; one output, if not more."""
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = None
     tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
@@ -99,7 +100,7 @@ def make_backbone(folder: Path, seed: int = 0) -> Path:
             num_attention_heads=2,
             max_position_embeddings=128,
             pad_token_id=tokenizer.pad_token_id,
-            num_labels=1,
+            **{"num_labels": 1, **config},
         )
     )
     model.save_pretrained(folder)

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import BertConfig, BertForSequenceClassification
 
 from app.db import Database
 from app.errors import Invalid
@@ -21,33 +19,19 @@ from app.training.reward_scorer import load_scorer
 from app.training.rollouts import Prompt
 from tests.jobs.kinds.running import run_job
 from tests.projects.rounds_factory import make_model, make_project
-from tests.training.tiny import byte_tokenizer, make_policy
+from tests.training.tiny import make_backbone, make_policy
 
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     """A random BERT over bytes with the classes `good` (0) and `bad` (1)."""
-    folder = tmp_path / "sentiment"
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = None
-    tokenizer.add_special_tokens({"cls_token": "[CLS]", "sep_token": "[SEP]"})
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=128,
-        pad_token_id=tokenizer.pad_token_id,
+    return make_backbone(
+        tmp_path / "sentiment",
         num_labels=2,
         id2label={0: "good", 1: "bad"},
         label2id={"good": 0, "bad": 1},
         initializer_range=0.3,
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def register(database: Database, data: Settings, folder: Path, positive_class: str) -> str:
