@@ -88,9 +88,9 @@ def linked_with(wins: Sequence[Sequence[Sequence[float]]], policy: int) -> list[
     """The policies that were compared with this one, or by way of others, and itself; in order."""
     import numpy
 
-    total = numpy.array(wins, dtype=float).sum(axis=0)
     if not len(wins):
         return [policy]
+    total = numpy.array(wins, dtype=float).sum(axis=0)
     return sorted(_reached(total + total.T > 0, policy))
 
 
