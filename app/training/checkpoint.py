@@ -99,6 +99,11 @@ class Checkpoints:
             return state
         return None
 
+    def forget(self) -> None:
+        """Remove them all, for a run that has to start again."""
+        for path in self._newest_first():
+            path.unlink()
+
     def _newest_first(self) -> list[Path]:
         return sorted(self._directory.glob("step-*.pt"), reverse=True)
 

@@ -12,6 +12,8 @@ ensemble has H heads on one trunk: each takes the loss of its own scores, with w
 for the tasks (the Bayesian bootstrap, Rubin 1981), and the reward is their mean.
 """
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -104,7 +106,13 @@ def train_reward_model(
     _log_choices(report, network, config, unseen)
 
     done = 0
-    if (saved := checkpoints.load()) is not None:
+    digest = _digest(train, held_out)
+    saved = checkpoints.load()
+    if saved is not None and saved["tasks"] != digest:
+        report.log("Rankings were erased since the last checkpoint: starting again.")
+        checkpoints.forget()
+        saved = None
+    if saved is not None:
         network.load_trained_state(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["step"]
@@ -113,7 +121,11 @@ def train_reward_model(
         report.log(f"Going on after step {done} of {len(batches)}.")
 
     def state() -> dict[str, Any]:
-        return {"model": network.trained_state(), "optimizer": optimizer.state_dict()}
+        return {
+            "model": network.trained_state(),
+            "optimizer": optimizer.state_dict(),
+            "tasks": digest,
+        }
 
     def score(which: Sequence[RankedTask], step: int) -> list[Tensor]:
         rewards = score_tasks(network, which)
@@ -276,6 +288,12 @@ def _task_groups(encoded: Sequence[Sequence[EncodedPair]], max_tokens: int) -> I
         room -= tokens[index]
     if group:
         yield group
+
+
+def _digest(train: Sequence[RankedTask], held_out: Sequence[RankedTask]) -> str:
+    """Of what is trained on and what is not: with other rankings both are others."""
+    parts = [[asdict(task) for task in tasks] for tasks in (train, held_out)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _completions(tasks: Sequence[RankedTask]) -> int:

@@ -156,6 +156,25 @@ def test_a_reward_model_goes_on(backbone_dir, tmp_path, killed, whole):
     assert_goes_on(run_reward_model, backbone_dir, tmp_path, killed, whole)
 
 
+def test_a_reward_model_starts_again_where_rankings_were_erased_meanwhile(backbone_dir, tmp_path):
+    """Another split: what the checkpoint learned from may be among what is held out now."""
+    config = test_reward_model.CONFIG
+    tasks = test_reward_model.make_tasks(24)
+    killed = RecordingReport(crash_at=4, series="loss")
+    with pytest.raises(KeyboardInterrupt):
+        test_reward_model.train(config, backbone_dir, tmp_path / "killed", killed, tasks)
+    resumed = RecordingReport()
+    result = test_reward_model.train(config, backbone_dir, tmp_path / "killed", resumed, tasks[1:])
+    assert any("starting again" in line for line in resumed.lines)
+    expected = test_reward_model.train(
+        config, backbone_dir, tmp_path / "whole", RecordingReport(), tasks[1:]
+    )
+    assert result.metrics == expected.metrics
+    again = RecordingReport()
+    test_reward_model.train(config, backbone_dir, tmp_path / "killed", again, tasks[1:])
+    assert "loss" not in again.series
+
+
 def test_ppo_goes_on_between_the_best_weights_and_their_checkpoint(
     policy_dir, tmp_path, monkeypatch
 ):
