@@ -126,7 +126,9 @@ def _describe_group(session: Session, project_id: str, jobs: Sequence[Job], aske
     shown.sort(key=lambda one: one.id, reverse=True)
     contenders = [_describe_contender(session, one) for one in shown]
     before = shown[0].outputs.get("before") or {}
-    best_of = next((one.outputs["best_of"] for one in shown if one.outputs.get("best_of")), {})
+    best_of: Mapping[str, Any] = next(
+        (one.outputs["best_of"] for one in shown if one.outputs.get("best_of")), {}
+    )
     policy, judge = str(shown[0].config.get("policy")), find_judge(shown[0])
     return Group(
         policy=policy,

@@ -150,6 +150,20 @@ def test_a_chosen_step_of_samples_stays_while_the_job_goes_on(
     expect(page.locator('[data-chart="reward"] canvas')).to_be_visible()
 
 
+def test_samples_are_leafed_through_step_by_step(page_as: OpenPage, job_id: str) -> None:
+    page = page_as("admin")
+    page.goto(f"/jobs/{job_id}")
+    page.evaluate("window.sameDocument = true")
+    steps = page.get_by_role("navigation", name="Steps")
+    steps.get_by_role("link", name="Step 2").click()
+    expect(page.locator("#job-samples")).to_contain_text("Because of 2.")
+    expect(page.get_by_label("Step", exact=True)).to_have_value("2")
+    steps.get_by_role("link", name="Step 1").click()
+    expect(page.locator("#job-samples")).to_contain_text("Because of 1.")
+    expect(steps.get_by_role("link")).to_have_count(1)
+    assert page.evaluate("window.sameDocument")
+
+
 def test_cancel_asks_first(live_server: LiveServer, page_as: OpenPage, job_id: str) -> None:
     page = page_as("admin")
     page.goto(f"/jobs/{job_id}")
