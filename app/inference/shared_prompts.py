@@ -39,6 +39,20 @@ class SharedRow:
     length: int
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Rows of prompts with their completions as a model takes them, int64 [B, T] on the CPU.
+
+    `starts` says of each row where each of its completions begins.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    """0 for the prompt, 1 and on for the completions, −1 for padding; `block_mask` reads them."""
+    starts: list[list[int]]
+
+
 _probed: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
@@ -138,37 +152,54 @@ def shared_states(
     That is the last token that is not padding by its id, as transformers' classifiers have it: with
     a tokenizer that pads with its end-of-text token it is the token before that.
     """
-    width = max(row.length for row in rows)
-    input_ids = torch.full((len(rows), width), pad_token_id)
-    positions = torch.zeros((len(rows), width), dtype=torch.long)
-    segments = torch.full((len(rows), width), PADDING)
+    texts = []
+    for row in rows:
+        end = pairs[row.pairs[0]].completion_start
+        prompt = pairs[row.pairs[0]].input_ids[:end]
+        texts.append((prompt, [pairs[place].input_ids[end:] for place in row.pairs]))
+    layout = lay_out(texts, pad_token_id)
     owners: list[int] = []
     scored: list[int] = []
-    for number, row in enumerate(rows):
-        start = pairs[row.pairs[0]].completion_start
-        input_ids[number, :start] = torch.tensor(pairs[row.pairs[0]].input_ids[:start])
-        positions[number, :start] = torch.arange(start)
-        segments[number, :start] = PROMPT
-        offset = start
-        for segment, place in enumerate(row.pairs, start=1):
-            pair = pairs[place]
-            end = offset + len(pair) - start
-            input_ids[number, offset:end] = torch.tensor(pair.input_ids[start:])
-            positions[number, offset:end] = torch.arange(start, len(pair))
-            segments[number, offset:end] = segment
-            last = last_place(pair, pad_token_id)
+    for number, (row, starts) in enumerate(zip(rows, layout.starts, strict=True)):
+        for place, start in zip(row.pairs, starts, strict=True):
+            last = last_place(pairs[place], pad_token_id)
+            beyond = last - pairs[place].completion_start
             owners.append(number)
-            scored.append(last if last < start else offset + last - start)
-            offset = end
+            scored.append(last if beyond < 0 else start + beyond)
     device = next(model.parameters()).device
     trunk = getattr(model, model.base_model_prefix)
     states: Tensor = trunk(
-        input_ids=input_ids.to(device),
-        position_ids=positions.to(device),
-        attention_mask=block_mask(model, segments.to(device)),
+        input_ids=layout.input_ids.to(device),
+        position_ids=layout.positions.to(device),
+        attention_mask=block_mask(model, layout.segments.to(device)),
         use_cache=False,
     ).last_hidden_state
     return states[torch.tensor(owners, device=device), torch.tensor(scored, device=device)]
+
+
+def lay_out(
+    rows: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad_token_id: int
+) -> Layout:
+    """Each row's prompt, then its completions, whose positions all go on from the prompt's end."""
+    lengths = [len(prompt) + sum(map(len, completions)) for prompt, completions in rows]
+    input_ids = torch.full((len(rows), max(lengths)), pad_token_id)
+    positions = torch.zeros_like(input_ids)
+    segments = torch.full_like(input_ids, PADDING)
+    starts: list[list[int]] = []
+    for row, (prompt, completions) in enumerate(rows):
+        start = len(prompt)
+        input_ids[row, :start] = torch.tensor(prompt)
+        positions[row, :start] = torch.arange(start)
+        segments[row, :start] = PROMPT
+        starts.append([])
+        for segment, completion in enumerate(completions, start=1):
+            place = slice(start, start + len(completion))
+            input_ids[row, place] = torch.tensor(completion)
+            positions[row, place] = torch.arange(len(prompt), len(prompt) + len(completion))
+            segments[row, place] = segment
+            starts[-1].append(start)
+            start = place.stop
+    return Layout(input_ids, positions, segments, starts)
 
 
 def last_place(pair: EncodedPair, pad_token_id: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.shared_prompts import PADDING, PROMPT, block_mask, row_cost
+from app.inference.shared_prompts import block_mask, lay_out, row_cost
 
 
 @dataclass(frozen=True)
@@ -108,32 +108,26 @@ def _shared_states(
     prompt_lengths = sequences.prompt_mask.sum(dim=1).tolist()
     # The last token predicts nothing here.
     lengths = (sequences.completion_mask.sum(dim=1) - 1).clamp(min=0).tolist()
-    width = max(
-        prompt_lengths[group[0]] + sum(lengths[number] for number in group) for group in groups
-    )
-    ids = sequences.tokens.new_zeros((len(groups), width))
-    positions = torch.zeros_like(ids)
-    segments = torch.full_like(ids, PADDING)
+    rows = [
+        (
+            sequences.prompt_ids[group[0], -prompt_lengths[group[0]] :].tolist(),
+            [sequences.tokens[number, : lengths[number]].tolist() for number in group],
+        )
+        for group in groups
+    ]
+    layout = lay_out(rows, 0)
+    width = layout.input_ids.shape[1]
     # Of each token the place, among all tokens of all rows, of the one whose state predicts it.
     predictors = torch.zeros_like(sequences.tokens)
     for row, group in enumerate(groups):
-        start = prompt_length = prompt_lengths[group[0]]
-        ids[row, :start] = sequences.prompt_ids[group[0], -start:]
-        positions[row, :start] = torch.arange(start)
-        segments[row, :start] = PROMPT
-        for segment, number in enumerate(group, start=1):
-            length = lengths[number]
-            place = slice(start, start + length)
-            ids[row, place] = sequences.tokens[number, :length]
-            positions[row, place] = torch.arange(prompt_length, prompt_length + length)
-            segments[row, place] = segment
-            predictors[number, 0] = row * width + prompt_length - 1
-            predictors[number, 1 : length + 1] = row * width + torch.arange(start, start + length)
-            start += length
+        for number, start in zip(group, layout.starts[row], strict=True):
+            begin, length = row * width + start, lengths[number]
+            predictors[number, 0] = row * width + prompt_lengths[number] - 1
+            predictors[number, 1 : length + 1] = torch.arange(begin, begin + length)
     hidden: Tensor = model.base_model(
-        input_ids=ids.to(device),
-        attention_mask=block_mask(model, segments.to(device)),
-        position_ids=positions.to(device),
+        input_ids=layout.input_ids.to(device),
+        attention_mask=block_mask(model, layout.segments.to(device)),
+        position_ids=layout.positions.to(device),
         use_cache=False,
     ).last_hidden_state
     return hidden.flatten(0, 1)[predictors.to(device)]

@@ -21,9 +21,9 @@ from app.inference.shared_prompts import (
     ATTENTION,
     PADDING,
     PROBE_TOLERANCE,
-    PROMPT,
     block_mask,
     has_windows,
+    lay_out,
     row_cost,
 )
 from app.training.logprobs import token_logprobs
@@ -83,34 +83,25 @@ def completion_logprobs(
         Of each task, of each completion, a float32 tensor [C] of its C tokens.
     """
     rows = [(task.prompt, completions) for task in tasks for completions in task.rows]
-    width = max(task.width for task in tasks)
-    ids = torch.full((len(rows), width), pad_token_id)
-    positions = torch.zeros_like(ids)
-    segments = torch.full_like(ids, PADDING)
+    layout = lay_out(rows, pad_token_id)
+    width = layout.input_ids.shape[1]
+    # Of each token the place, among all tokens of all rows, of the one whose state predicts it.
     predictors: list[int] = []
     tokens: list[int] = []
     for row, (prompt, completions) in enumerate(rows):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-        positions[row, : len(prompt)] = torch.arange(len(prompt))
-        segments[row, : len(prompt)] = PROMPT
-        start = len(prompt)
-        for segment, completion in enumerate(completions, start=1):
-            place = slice(start, start + len(completion))
-            ids[row, place] = torch.tensor(completion)
-            positions[row, place] = torch.arange(len(prompt), len(prompt) + len(completion))
-            segments[row, place] = segment
+        for start, completion in zip(layout.starts[row], completions, strict=True):
             # The prompt's last state predicts a completion's first token, whatever stands between.
             first = row * width + len(prompt) - 1
-            predictors += [first, *range(row * width + start, row * width + place.stop - 1)]
+            begin = row * width + start
+            predictors += [first, *range(begin, begin + len(completion) - 1)]
             tokens += completion
-            start = place.stop
     device = next(model.parameters()).device
-    segments = segments.to(device)
+    segments = layout.segments.to(device)
     shared = any(task.shared for task in tasks)
     hidden: Tensor = model.base_model(
-        input_ids=ids.to(device),
+        input_ids=layout.input_ids.to(device),
         attention_mask=block_mask(model, segments) if shared else segments != PADDING,
-        position_ids=positions.to(device),
+        position_ids=layout.positions.to(device),
         use_cache=False,
     ).last_hidden_state
     head = model.get_output_embeddings()
