@@ -170,6 +170,15 @@ def test_bfloat16_is_near_float32_and_scoring_is_exactly_it(llama_dir):
     assert torch.equal(exact, other)
 
 
+@pytest.mark.parametrize("kind", ["bert_dir", "llama_dir"])
+def test_the_head_computes_in_float32_under_bfloat16(kind, request):
+    """bfloat16 has eight bits of a number: rewards near each other would be equal."""
+    network = load_network(request.getfixturevalue(kind), replace(CONFIG, precision="bf16"))
+    (task,) = make_tasks(1)
+    rewards = network.train_rewards(network.encode(task))
+    assert not torch.equal(rewards, rewards.bfloat16().float())
+
+
 def test_precision_follows_the_hardware(monkeypatch):
     cpu = torch.device("cpu")
     for native, expected in ((True, torch.bfloat16), (False, None)):
