@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import permutations
+from itertools import combinations
 
 from sqlalchemy.orm import Session
 
@@ -33,7 +33,7 @@ from app.evaluation.sample_size import (
     rankings_needed,
     tellable_difference,
 )
-from app.evaluation.win_rates import Rate, Vote, measure_rate
+from app.evaluation.win_rates import Rate, Vote, measure_rate, mirror_rate
 from app.models import Model, Round, RoundState
 from app.projects.round_counts import RoundCounts, round_counts
 
@@ -206,16 +206,17 @@ def _beside_each_other(outcomes: Sequence[Outcome], contestants: Contestants) ->
     policies, baseline = contestants.policies, contestants.baseline.id
     linked = linked_with(win_tables_of(outcomes, policies), policies.index(baseline))
     placed = [policies[place] for place in linked]
+    rates = {}
+    for first, second in combinations(policies, 2):
+        rate = measure_rate(votes_of(outcomes, first, second))
+        rates |= {(first, second): rate, (second, first): mirror_rate(rate)}
     return Several(
         strengths=fit_bradley_terry(
             win_tables_of(outcomes, placed), baseline=placed.index(baseline)
         ),
         placed=placed,
         unplaced=[policy for policy in policies if policy not in placed],
-        rates={
-            (first, second): measure_rate(votes_of(outcomes, first, second))
-            for first, second in permutations(policies, 2)
-        },
+        rates=rates,
     )
 
 

@@ -7,7 +7,7 @@ what people may ask, and the votes on one prompt are alike: so prompts are the c
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, sqrt
 
 NORMAL_95 = 1.959964
@@ -78,4 +78,14 @@ def measure_rate(votes: Sequence[Vote]) -> Rate:
         n=total,
         prompts=prompts,
         vote_variance=variance * whole,
+    )
+
+
+def mirror_rate(rate: Rate) -> Rate:
+    """The same votes as the other policy sees them."""
+    return replace(
+        rate,
+        value=None if rate.value is None else 1 - rate.value,
+        low=None if rate.high is None else 1 - rate.high,
+        high=None if rate.low is None else 1 - rate.low,
     )

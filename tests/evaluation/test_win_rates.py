@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.evaluation.sample_size import plan_round, rankings_needed, tellable_difference
-from app.evaluation.win_rates import NO_RATE, NORMAL_95, Vote, measure_rate
+from app.evaluation.win_rates import NO_RATE, NORMAL_95, Vote, measure_rate, mirror_rate
 
 
 def votes_of(*prompts: tuple[float, ...]) -> list[Vote]:
@@ -20,7 +20,7 @@ def votes_of(*prompts: tuple[float, ...]) -> list[Vote]:
 
 
 def test_nobody_voted() -> None:
-    assert measure_rate([]) == NO_RATE
+    assert measure_rate([]) == NO_RATE == mirror_rate(NO_RATE)
 
 
 def test_ties_are_half_a_win() -> None:
@@ -76,6 +76,11 @@ def test_the_interval_holds_the_rate_and_mirrors(prompts: list[list[float]]) -> 
     assert 0 <= rate.low <= rate.value <= rate.high <= 1
     assert rate.high - rate.low > 0.01
     assert mirrored.low == pytest.approx(1 - rate.high)
+    other = mirror_rate(rate)
+    assert (other.value, other.low, other.high) == pytest.approx(
+        (mirrored.value, mirrored.low, mirrored.high)
+    )
+    assert (other.n, other.prompts) == (mirrored.n, mirrored.prompts)
 
 
 @pytest.mark.parametrize("prompts", [6, 15, 60])
