@@ -206,7 +206,7 @@ def _beside_each_other(outcomes: Sequence[Outcome], contestants: Contestants) ->
     policies, baseline = contestants.policies, contestants.baseline.id
     linked = linked_with(win_tables_of(outcomes, policies), policies.index(baseline))
     placed = [policies[place] for place in linked]
-    rates = {}
+    rates: dict[tuple[str, str], Rate] = {}
     for first, second in combinations(policies, 2):
         rate = measure_rate(votes_of(outcomes, first, second))
         rates |= {(first, second): rate, (second, first): mirror_rate(rate)}
