@@ -142,6 +142,6 @@ def ending_sentence(job: Job, iterations: int) -> str:
     if kept == ran:
         return f"{ended} The policy kept is that of the last one."
     return (
-        f"{ended} The policy kept is that of iteration {kept}, the look with the highest held-out "
-        "reward."
+        f"{ended} The policy kept is that of iteration {kept}, the best of its looks at held-out "
+        "prompts."
     )

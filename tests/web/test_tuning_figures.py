@@ -90,8 +90,8 @@ def test_names_that_would_cover_each_other_are_left_to_the_table() -> None:
         ({}, ""),
         ({"kept_iteration": 20}, "It ran all of its 20 iterations. The policy kept is that of the "
          "last one."),
-        ({"kept_iteration": 15}, "The policy kept is that of iteration 15, the look with the "
-         "highest held-out reward."),
+        ({"kept_iteration": 15}, "The policy kept is that of iteration 15, the best of its "
+         "looks at held-out prompts."),
         ({"kept_iteration": 5, "stopped": "the KL of 60.0 is above stop_kl, 50"},
          "It stopped after iteration 20 of 30: the KL of 60.0 is above stop_kl, 50."),
     ],
