@@ -76,7 +76,7 @@ def generate(
     """
     prompts = input_ids.shape[0]
     counts = [n] * prompts if isinstance(n, int) else list(n)
-    per_prompt = _seeded(options, prompts)
+    per_prompt = seeded(options, prompts)
     source = torch.repeat_interleave(torch.arange(prompts), torch.tensor(counts))
     rows = [per_prompt[prompt] for prompt in source.tolist()]
     if generators is None:
@@ -172,7 +172,7 @@ def sample_completions(
     """
     requests = [
         SamplingRequest(prompt_ids=_prompt_ids(tokenizer, prompt), n=n, options=varied)
-        for prompt, varied in zip(prompts, _seeded(options, len(prompts)), strict=True)
+        for prompt, varied in zip(prompts, seeded(options, len(prompts)), strict=True)
     ]
     return sample_requests(model, tokenizer, requests)
 
@@ -282,7 +282,7 @@ def _stop_table(model: "PreTrainedModel", rows: Sequence[SamplingOptions]) -> to
     return torch.tensor([[*ids, *[-1] * (width - len(ids))] for ids in stops])
 
 
-def _seeded(
+def seeded(
     options: SamplingOptions | Sequence[SamplingOptions], prompts: int
 ) -> list[SamplingOptions]:
     """One entry of options a prompt; a shared one gets a seed of its own for each prompt."""

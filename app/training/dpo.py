@@ -43,11 +43,9 @@ from app.training.rollouts import Prompt, Scorer
 from app.training.schedules import scheduled_rate, task_batches
 from app.training.task_logprobs import completion_logprobs, task_groups
 from app.training.work_meter import TRAINING_COST, WorkMeter
+from app.training.work_sizes import tokens_to_train
 
 GRADIENT_CLIP = 1.0
-# Padded tokens of one pass; a batch is split into groups of whole tasks below this, with the same
-# gradient, so that memory does not grow with the batch.
-TRAIN_TOKENS = 4096
 EVALUATIONS = 4
 SHOWN_TASKS = 3
 # What sampling a token takes beside reading one in a long row; a rough figure for the progress bar.
@@ -240,7 +238,9 @@ def _accumulate_gradients(
     """Gradients of the batch's loss, added up over groups of tasks; the figures of the batch."""
     figures = _Figures(config)
     encoded = [task.encoded for task in tasks]
-    for group in task_groups(encoded, TRAIN_TOKENS):
+    # Groups of whole tasks give the same gradient, and memory does not grow with the batch.
+    device = next(iter(model.parameters())).device
+    for group in task_groups(encoded, tokens_to_train(model, device)):
         losses = []
         found = completion_logprobs(model, [encoded[index] for index in group], pad)
         for index, logprobs in zip(group, found, strict=True):

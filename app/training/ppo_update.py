@@ -12,13 +12,11 @@ from app.training.policy import Policy
 from app.training.report import Report, TrainingError
 from app.training.rollouts import Rollout, row_groups
 from app.training.seeds import permutation
+from app.training.work_sizes import tokens_to_train
 
 # Weight of the value loss beside the policy loss (Ziegler et al.'s code, and TRL's).
 VALUE_COEF = 0.1
 GRADIENT_CLIP = 1.0
-# Padded tokens of one training pass; a larger minibatch goes through in parts, with its gradient
-# added up, so that memory does not grow with the minibatch.
-TRAIN_TOKENS = 4096
 
 
 def update_policy(
@@ -45,6 +43,8 @@ def update_policy(
     rewards = token_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef)
     advantages, returns = gae(rewards, rollout.values, mask, config.gae_lambda)
     advantages = masked_whiten(advantages, mask)
+    each = config.completions_per_prompt
+    max_tokens = tokens_to_train(policy.model, policy.device)
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     history: list[dict[str, float]] = []
     for epoch in range(config.epochs):
@@ -52,7 +52,8 @@ def update_policy(
             report.check_cancelled()
             tokens = mask[minibatch].sum()
             figures: dict[str, float] = {}
-            for rows in row_groups(sequences, TRAIN_TOKENS, minibatch):
+            # In parts, with the gradient added up: memory does not grow with the minibatch.
+            for rows in row_groups(policy, sequences, max_tokens, each, minibatch):
                 part = sequences.select(rows)
                 width = part.tokens.shape[1]
                 output = policy(part, config.temperature)

@@ -26,6 +26,7 @@ from app.training.policy import LORA_ALPHA_PER_RANK
 from app.training.ranked_task import RankedTask
 from app.training.report import TrainingError
 from app.training.seeds import derive_seed
+from app.training.work_sizes import tokens_to_train
 
 HEADS_FILE = "reward_heads.safetensors"
 """In the model's folder, of an ensemble: `weight` float32 [H, hidden] and, where the head has one,
@@ -34,12 +35,6 @@ HEAD_SPREAD = 0.02
 """Standard deviation of a new head's weights: BERT's and Llama's."""
 SCORE_TOKENS = 8192
 """Padded tokens of one forward pass without gradient."""
-LARGEST_GROUP = 4096
-"""Tokens whose activations are held at once in training, at most."""
-ACTIVATION_BYTES = 4_000_000_000
-ACTIVATION_BYTES_PER_UNIT = 128
-"""What training holds of a token in each layer for each hidden unit, in fp32. Measured with 72
-texts of 256 tokens on a 135M-parameter causal backbone: 40 GB."""
 
 
 class RewardNetwork:
@@ -82,12 +77,7 @@ class RewardNetwork:
     @property
     def group_tokens(self) -> int:
         """How many tokens may be trained on at once."""
-        config = self.model.config.get_text_config()
-        room = ACTIVATION_BYTES
-        if self.device.type == "cuda":
-            room = torch.cuda.mem_get_info(self.device)[0] // 2
-        a_token = ACTIVATION_BYTES_PER_UNIT * config.hidden_size * config.num_hidden_layers
-        return max(self.max_length, min(LARGEST_GROUP, int(room // a_token)))
+        return max(self.max_length, tokens_to_train(self.model, self.device))
 
     @property
     def reads_plain_text(self) -> bool:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from app.inference.formatting import encode_prompt
-from app.inference.sampling import SamplingOptions, generate, pad_left
+from app.inference.sampling import SamplingOptions, generate, pad_left, seeded
 from app.inference.stopping import end_of_turn_ids
 from app.training.policy import Policy
 from app.training.report import Report, TrainingError
 from app.training.states import Sequences
+from app.training.work_sizes import tokens_to_cache
 
 # Padded tokens of one forward pass; more rows than that go one group after another.
 FORWARD_TOKENS = 8192
@@ -93,32 +94,20 @@ def collect_rollout(
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
-    prompt_ids, prompt_mask = pad_left(
-        [encode_prompt(tokenizer, prompt.messages) for prompt in prompts],
-        tokenizer.pad_token_id,
-        "cpu",
-    )
     stops = end_of_turn_ids(policy.model, tokenizer)
-    rows = len(prompts) * completions_per_prompt
-    with _ValueRecorder(policy, rows, max_new_tokens, report) as recorder:
-        generated = generate(
-            policy.model,
-            prompt_ids.to(policy.device),
-            prompt_mask.to(policy.device),
-            completions_per_prompt,
-            SamplingOptions(
-                temperature=temperature,
-                max_new_tokens=max_new_tokens,
-                seed=seed,
-                stop_token_ids=stops,
-            ),
-            on_step=recorder.step,
-        )
+    options = SamplingOptions(
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        stop_token_ids=stops,
+    )
+    encoded = [encode_prompt(tokenizer, prompt.messages) for prompt in prompts]
+    sampled = sample_in_groups(policy, encoded, completions_per_prompt, options, report)
     prompts = [prompt for prompt in prompts for _ in range(completions_per_prompt)]
+    prompt_ids, prompt_mask = pad_left(encoded, tokenizer.pad_token_id, "cpu")
     prompt_ids = prompt_ids.repeat_interleave(completions_per_prompt, dim=0)
     prompt_mask = prompt_mask.repeat_interleave(completions_per_prompt, dim=0)
-    tokens, mask = generated.tokens.cpu(), generated.completion_mask.cpu()
-    logprobs = generated.logprobs.cpu()
+    tokens, mask, logprobs = sampled.tokens, sampled.mask, sampled.logprobs
     texts = [
         tokenizer.decode(
             row[keep & ~torch.isin(row, torch.tensor(stops))], skip_special_tokens=True
@@ -138,7 +127,7 @@ def collect_rollout(
 
     sequences = Sequences(prompt_ids, prompt_mask.bool(), tokens, mask)
     ref_logprobs = torch.zeros_like(logprobs)
-    for group in row_groups(sequences, FORWARD_TOKENS):
+    for group in row_groups(policy, sequences, FORWARD_TOKENS, completions_per_prompt):
         part = sequences.select(group)
         width = part.tokens.shape[1]
         ref_logprobs[group, :width] = policy.ref_logprobs(part, temperature)
@@ -154,10 +143,71 @@ def collect_rollout(
         sequences=sequences,
         logprobs=logprobs,
         ref_logprobs=ref_logprobs,
-        values=torch.where(mask, recorder.values[:, : mask.shape[1]], 0.0),
+        values=torch.where(mask, sampled.values, 0.0),
         scores=scores,
-        finished=generated.finished.cpu(),
+        finished=sampled.finished,
         seconds=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What was drawn, on the CPU: B completions, those of one prompt beside each other.
+
+    `tokens` int64, `mask` bool, `logprobs` and `values` float32, [B, C] each; `finished` bool [B].
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    logprobs: Tensor
+    values: Tensor
+    finished: Tensor
+
+
+def sample_in_groups(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    each: int,
+    options: SamplingOptions,
+    report: Report,
+) -> Sampled:
+    """Draw `each` completions of every prompt (token ids), as many prompts at once as memory takes.
+
+    Prompts of like length go together. Every completion has a random stream of its own, so that
+    the groups change nothing. The values are those of the states that the tokens are drawn from.
+    """
+    steps, rows = options.max_new_tokens, len(prompts) * each
+    pad = policy.model.config.get_text_config().pad_token_id or 0
+    tokens = torch.full((rows, steps), pad)
+    mask = torch.zeros((rows, steps), dtype=torch.bool)
+    logprobs, values = torch.zeros((rows, steps)), torch.zeros((rows, steps))
+    finished = torch.zeros(rows, dtype=torch.bool)
+    varied = seeded(options, len(prompts))
+    room = tokens_to_cache(policy.model, policy.device)
+    order = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
+    while order:
+        count = max(1, room // ((len(prompts[order[0]]) + steps) * each))
+        group, order = order[:count], order[count:]
+        ids, prompt_mask = pad_left([prompts[number] for number in group], pad, policy.device)
+        with _ValueRecorder(policy, len(group) * each, steps, report) as recorder:
+            drawn = generate(
+                policy.model,
+                ids,
+                prompt_mask,
+                each,
+                [varied[number] for number in group],
+                on_step=recorder.step,
+            )
+        places = (torch.tensor(group)[:, None] * each + torch.arange(each)).flatten()
+        width = drawn.tokens.shape[1]
+        tokens[places, :width] = drawn.tokens.cpu()
+        mask[places, :width] = drawn.completion_mask.cpu()
+        logprobs[places, :width] = drawn.logprobs.cpu()
+        values[places] = recorder.values
+        finished[places] = drawn.finished.cpu()
+    width = int(mask.sum(dim=1).max())
+    return Sampled(
+        tokens[:, :width], mask[:, :width], logprobs[:, :width], values[:, :width], finished
     )
 
 
@@ -193,25 +243,36 @@ class _ValueRecorder:
 
 
 def row_groups(
-    sequences: Sequences, max_tokens: int, rows: Tensor | None = None
-) -> Sequence[Tensor]:
-    """The rows (all, or those given) in groups of like length, each at most `max_tokens` padded."""
+    policy: Policy,
+    sequences: Sequences,
+    max_tokens: int,
+    each: int,
+    rows: Tensor | None = None,
+) -> list[Tensor]:
+    """The rows (all, or those given) in groups of like length, each at most `max_tokens` padded.
+
+    The `each` completions of a prompt stay together, so that its tokens are computed once, even
+    where they are more than `max_tokens`.
+    """
     rows = torch.arange(len(sequences)) if rows is None else rows
-    lengths = sequences.prompt_mask.sum(dim=1) + sequences.completion_mask.sum(dim=1)
-    rows = rows[lengths[rows].argsort(descending=True, stable=True)]
+    prompts = rows.view(-1, each)
+    lengths = sequences.completion_mask.sum(dim=1)[prompts]
+    # A group's width is its longest prompt plus its longest completions: the two are padded on
+    # their own sides, and the longest row need not have either of them.
+    together = lengths.sum(dim=1) if policy.shares_prompts else lengths.amax(dim=1)
+    before = sequences.prompt_mask.sum(dim=1)[prompts[:, 0]]
+    rows_each = 1 if policy.shares_prompts else each
+    order = (before + together).argsort(descending=True, stable=True)
     groups, start = [], 0
-    while start < len(rows):
-        # A group's width is its longest prompt plus its longest completion: the two are padded on
-        # their own sides, and the longest row need not have either of them.
+    while start < len(order):
         end = start + 1
-        while end < len(rows):
-            part = rows[start : end + 1]
-            width = sequences.prompt_mask[part].sum(dim=1).max()
-            width += sequences.completion_mask[part].sum(dim=1).max()
-            if int(width) * len(part) > max_tokens:
+        while end < len(order):
+            part = order[start : end + 1]
+            width = int(before[part].max() + together[part].max())
+            if width * len(part) * rows_each > max_tokens:
                 break
             end += 1
-        groups.append(rows[start:end])
+        groups.append(prompts[order[start:end]].flatten())
         start = end
     return groups
 

@@ -206,7 +206,7 @@ def test_the_reference_is_read_again_when_rankings_were_erased_meanwhile(policy_
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(policy_dir, tmp_path, monkeypatch):
     norms = []
     for limit in (10_000, 1):
-        monkeypatch.setattr("app.training.dpo.TRAIN_TOKENS", limit)
+        monkeypatch.setattr("app.training.work_sizes.LARGEST_GROUP", limit)
         report = RecordingReport()
         tune(replace(SMALL, tasks_per_batch=8), policy_dir, tmp_path / str(limit), report)
         norms.append(report.series["grad_norm"][1])

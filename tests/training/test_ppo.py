@@ -280,7 +280,7 @@ def test_prompts_that_do_not_fit_are_left_out_and_counted(policy_dir, tmp_path):
 def test_the_rollout_is_trained_on_alike_in_parts_and_whole(policy_dir, tmp_path, monkeypatch):
     weights = []
     for limit in (10_000, 1):
-        monkeypatch.setattr("app.training.ppo_update.TRAIN_TOKENS", limit)
+        monkeypatch.setattr("app.training.work_sizes.LARGEST_GROUP", limit)
         tokenizer, policy = load_policy(policy_dir, None, 0)
         rollout = collect_rollout(
             policy,

@@ -161,7 +161,7 @@ def test_several_labelers_rankings_are_all_learned_from(backbone_dir, tmp_path):
 def test_the_gradient_does_not_depend_on_the_grouping(backbone_dir, tmp_path, monkeypatch):
     losses = []
     for limit in (10_000, 1):
-        monkeypatch.setattr("app.training.reward_network.LARGEST_GROUP", limit)
+        monkeypatch.setattr("app.training.work_sizes.LARGEST_GROUP", limit)
         report = RecordingReport()
         train(CONFIG, backbone_dir, tmp_path / str(limit), report)
         losses.append(list(report.series["loss"].values()))

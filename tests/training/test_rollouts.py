@@ -18,7 +18,7 @@ def parts(tmp_path_factory):
     return load_policy(make_policy(tmp_path_factory.mktemp("policy")), 4, 0)
 
 
-def rollout_of(parts, score=lowercase_share, seed=1, count=6):
+def rollout_of(parts, score=lowercase_share, seed=1, count=6, each=1):
     tokenizer, policy = parts
     return collect_rollout(
         policy,
@@ -29,6 +29,7 @@ def rollout_of(parts, score=lowercase_share, seed=1, count=6):
         temperature=0.8,
         max_new_tokens=9,
         seed=seed,
+        completions_per_prompt=each,
     )
 
 
@@ -134,12 +135,32 @@ def test_a_reward_that_is_no_number_names_its_prompt(parts, bad):
         rollout_of(parts, score)
 
 
-def test_row_groups_hold_every_row_once_and_stay_below_the_limit(parts):
-    sequences = rollout_of(parts).sequences
-    for limit in (1, 60, 10_000):
-        groups = row_groups(sequences, limit)
-        assert sorted(torch.cat(list(groups)).tolist()) == list(range(6))
-        for rows in groups:
-            part = sequences.select(rows)
-            width = part.prompt_ids.shape[1] + part.tokens.shape[1]
-            assert len(rows) == 1 or width * len(rows) <= limit
+@pytest.mark.parametrize("each", [1, 2])
+def test_row_groups_hold_every_prompt_once_and_stay_below_the_limit(parts, each):
+    _, policy = parts
+    sequences = rollout_of(parts, each=each).sequences
+    prompts = torch.arange(6 * each).view(6, each)
+    for limit in (1, 80, 10_000):
+        groups = [rows.view(-1, each) for rows in row_groups(policy, sequences, limit, each)]
+        assert sorted(torch.cat(groups).tolist()) == prompts.tolist()
+        for group in groups:
+            part = sequences.select(group.flatten())
+            lengths = part.completion_mask.sum(dim=1).view(-1, each).sum(dim=1)
+            width = part.prompt_ids.shape[1] + int(lengths.max())
+            assert len(group) == 1 or width * len(group) <= limit
+
+
+def test_what_is_drawn_does_not_depend_on_how_many_prompts_go_together(parts, monkeypatch):
+    _, policy = parts
+    a_row = 2 * 8 * 4 * policy.model.config.hidden_size
+    found = []
+    for room in (10**9, 40 * a_row, 1):
+        monkeypatch.setattr("app.training.work_sizes.CACHE_BYTES", room)
+        found.append(rollout_of(parts, each=2))
+    whole, *others = found
+    for rollout in others:
+        assert rollout.texts == whole.texts
+        assert torch.equal(rollout.finished, whole.finished)
+        assert torch.equal(rollout.sequences.tokens, whole.sequences.tokens)
+        for ours, theirs in ((rollout.logprobs, whole.logprobs), (rollout.values, whole.values)):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
