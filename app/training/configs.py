@@ -156,14 +156,14 @@ class PPOConfig:
     policy: str = option(..., "Policy to start from; also the reference.", reference="policy")
     reward_model: str = option(..., "Reward model that scores rollouts.", reference="reward_model")
     iterations: int = option(20, "Rollout-and-update rounds.", minimum=1, maximum=100_000)
-    # 8 × 2 completions cost what 16 × 1 do. On the starter models 73% of the scores' variance lay
-    # between prompts (one reward model, 10 prompts), where no policy can change anything; a second
-    # completion of the same prompt takes that part out of the advantages.
+    # On the starter models most of the scores' variance lies between prompts (73% with one reward
+    # model, 10 prompts), where no policy can change anything; other completions of the same prompt
+    # take that part out of the advantages.
     prompts_per_iteration: int = option(
         8, "Prompts sampled in each iteration.", minimum=1, maximum=4096
     )
     completions_per_prompt: int = option(
-        2,
+        4,
         "Completions of each prompt in an iteration; more than one are compared with each other.",
         minimum=1,
         maximum=64,
@@ -174,13 +174,12 @@ class PPOConfig:
     minibatches: int = option(
         4, "Optimizer steps in each pass.", minimum=1, maximum=256, advanced=True
     )
-    # Between two rates tried for a few iterations on the starter models: at 1e-4 the KL was 0.03
-    # after two, at 1e-3 it was 6.6 after eight without a gain in reward. 3e-4 gave 0.8 after eight.
+    # docs/benchmarks.md, "PPO, whether it helps", has what this rate and penalty give.
     learning_rate: float = option(
-        3e-4, "Learning rate of Adam (eps 1e-5).", minimum=1e-8, maximum=1e-1
+        5e-4, "Learning rate of Adam (eps 1e-5).", minimum=1e-8, maximum=1e-1
     )
     kl_coef: float = option(
-        0.05, "Weight of the KL penalty per token at the start.", minimum=0.0, maximum=10.0
+        0.1, "Weight of the KL penalty per token at the start.", minimum=0.0, maximum=10.0
     )
     kl_target: float | None = option(
         6.0,
@@ -207,7 +206,7 @@ class PPOConfig:
         advanced=True,
     )
     eval_prompts: int = option(
-        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
+        64, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
     )
     evaluate_every: int = option(
         5,
@@ -218,7 +217,8 @@ class PPOConfig:
     )
     keep_best: bool = option(
         True,
-        "Keep the policy of the look with the highest held-out reward, not the last one.",
+        "Keep the policy of the look with the highest held-out reward, not the last one; with a "
+        "kl_target the highest of those below it.",
         advanced=True,
     )
     patience: int | None = option(
@@ -326,7 +326,7 @@ class DPOConfig:
         advanced=True,
     )
     eval_prompts: int = option(
-        16, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
+        64, "Held-out prompts of the before/after report.", minimum=1, maximum=4096, advanced=True
     )
     temperature: float = option(
         1.0, "Sampling temperature of the report.", minimum=0.05, maximum=2.0, advanced=True

@@ -31,6 +31,7 @@ class Found:
 
     best_iteration: int | None = None
     best_reward: float | None = None
+    best_kl: float = math.inf
     looks_since: int = 0
     stopped: str | None = None
     """Why the run ends before its last iteration."""
@@ -38,6 +39,8 @@ class Found:
 
 class HeldOutWatch:
     """Keeps the weights with the highest held-out reward, and says when to go no further.
+
+    With a `kl_target` looks below it come before those above it, whose lowest KL counts.
 
     Draws of its own are taken for it, not those of the before/after report: chosen by one set of
     completions and reported on another, the kept policy's figures are not those of a lucky draw.
@@ -64,14 +67,15 @@ class HeldOutWatch:
         self._report.metrics(
             iteration, {name: value for name, value in shown.items() if value is not None}
         )
-        reward = figures["reward_mean"]
+        reward, kl = figures["reward_mean"], figures["kl"]
         if reward is None:
             return
         found = self.found
-        if found.best_reward is None or reward > found.best_reward:
+        if found.best_iteration is None or self._is_better(reward, kl):
             if self._config.keep_best:
                 self._save(iteration, policy)
-            found.best_iteration, found.best_reward, found.looks_since = iteration, reward, 0
+            found.best_iteration, found.looks_since = iteration, 0
+            found.best_reward, found.best_kl = reward, kl
             return
         found.looks_since += 1
         patience = self._config.patience
@@ -79,6 +83,14 @@ class HeldOutWatch:
             found.stopped = (
                 f"the held-out reward has not risen since iteration {found.best_iteration}"
             )
+
+    def _is_better(self, reward: float, kl: float) -> bool:
+        """Whether a look beats the best one: below the KL's target first, then by its reward."""
+        target = self._config.kl_target
+        assert self.found.best_reward is not None
+        if target is not None and max(kl, self.found.best_kl) > target:
+            return kl < self.found.best_kl
+        return reward > self.found.best_reward
 
     def check_kl(self, kl: float) -> None:
         """Stop where a rollout has gone too far from the reference."""
@@ -94,7 +106,7 @@ class HeldOutWatch:
         path = self._run_dir / BEST_FILE.format(best)
         policy.load_trained_state(torch.load(path, map_location="cpu", weights_only=True))
         self._report.log(
-            f"Kept the policy of iteration {best}, whose held-out reward was the highest."
+            f"Kept the policy of iteration {best}, which the held-out prompts say is best."
         )
         return best
 

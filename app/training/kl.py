@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+RISE, FALL = 0.5, 0.1
+
 
 class KLController(Protocol):
     """Holds `kl_coef`, and may move it after each iteration by the KL it sees."""
@@ -39,24 +41,24 @@ class FixedKLController:
 class AdaptiveKLController(FixedKLController):
     """Steers the measured KL per completion towards a target.
 
-    e = clip(KL / target − 1, −0.2, 0.2),   β ← β·(1 + K·e)
+    e = clip(KL / target − 1, −0.2, 1),   β ← β·(1 + K·e),   K = 0.5 where e > 0, else 0.1
 
-    Ziegler et al. 2019 §2.2: proportional control in log space. Their K = 0.1 moves β by at most
-    2% an iteration, for runs of thousands of iterations. Ours have tens, so K is 0.5: at most 10%
-    an iteration, doubling or halving in eight.
+    Ziegler et al. 2019 §2.2: proportional control in log space. They take K = 0.1 and |e| ≤ 0.2 for
+    runs of thousands of iterations; ours have tens. Downwards we do as they do: the KL begins at 0,
+    and a controller that is quick to lower the penalty has undone it when it is needed. Upwards it
+    may grow by half in an iteration, for a KL that is far above its target is hard to win back.
     """
 
-    def __init__(self, kl_coef: float, target: float, gain: float = 0.5) -> None:
+    def __init__(self, kl_coef: float, target: float) -> None:
         if target <= 0:
             raise ValueError("the KL target must be above 0")
         super().__init__(kl_coef)
         self.target = target
-        self.gain = gain
 
     def update(self, kl: float) -> None:
         """Raise `kl_coef` when the KL is above the target, lower it when below."""
-        error = min(max(kl / self.target - 1, -0.2), 0.2)
-        self.kl_coef *= 1 + self.gain * error
+        error = min(max(kl / self.target - 1, -0.2), 1.0)
+        self.kl_coef *= 1 + (RISE if error > 0 else FALL) * error
 
 
 def make_controller(kl_coef: float, kl_target: float | None) -> KLController:

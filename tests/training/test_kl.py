@@ -9,10 +9,12 @@ def test_the_coefficient_moves_against_the_error():
     assert controller.kl_coef == pytest.approx(0.105)
     controller.update(6.0)
     assert controller.kl_coef == pytest.approx(0.105)
-    controller.update(1000.0)  # the error is clipped at 0.2: 10% up
-    assert controller.kl_coef == pytest.approx(0.105 * 1.1)
-    controller.update(0.0)
-    assert controller.kl_coef == pytest.approx(0.105 * 1.1 * 0.9)
+    controller.update(1000.0)  # the error is clipped at 1: half as much again
+    assert controller.kl_coef == pytest.approx(0.105 * 1.5)
+    controller.update(5.4)  # e = -0.1, gain 0.1: 1% down
+    assert controller.kl_coef == pytest.approx(0.105 * 1.5 * 0.99)
+    controller.update(0.0)  # the error is clipped at -0.2: 2% down
+    assert controller.kl_coef == pytest.approx(0.105 * 1.5 * 0.99 * 0.98)
 
 
 def test_without_a_target_the_coefficient_stays():
