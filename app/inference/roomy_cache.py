@@ -6,7 +6,7 @@ import torch
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # untyped in transformers
     """The cache of one layer; `keys` and `values` are the filled part of larger tensors.
 
     Args:

@@ -1,5 +1,6 @@
 """Looking at held-out prompts while a policy is tuned: which weights to keep, and when to stop."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

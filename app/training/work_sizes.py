@@ -18,7 +18,7 @@ CACHE_BYTES = 400_000_000
 def tokens_to_train(model: Any, device: torch.device) -> int:
     """How many tokens a training pass may have."""
     config = model.config.get_text_config()
-    a_token = ACTIVATION_BYTES_PER_UNIT * config.hidden_size * config.num_hidden_layers
+    a_token: int = ACTIVATION_BYTES_PER_UNIT * config.hidden_size * config.num_hidden_layers
     return min(LARGEST_GROUP, _room(device, ACTIVATION_BYTES) // a_token)
 
 
@@ -29,9 +29,12 @@ def tokens_to_cache(model: Any, device: torch.device) -> int:
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
     element = next(model.parameters()).element_size()
-    a_token = 2 * config.num_hidden_layers * heads * size * element
+    a_token: int = 2 * config.num_hidden_layers * heads * size * element
     return _room(device, CACHE_BYTES) // a_token
 
 
 def _room(device: torch.device, on_cpu: int) -> int:
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else on_cpu
+    if device.type != "cuda":
+        return on_cpu
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free // 2
