@@ -2,6 +2,7 @@
 
     pip install --no-deps --target TRL_DIR trl==1.12.0
     python -m benchmarks.ppo WORK_DIR TRL_DIR [full|lora] [completions per prompt] [iterations]
+    python -m benchmarks.ppo WORK_DIR growth
 
 Both tune SmolLM2-135M against a reward model of the same backbone (TRL's has to share the policy's
 tokenizer) with 16 completions of 48 tokens an iteration, 4 minibatches, one pass, Adam, float32 and
@@ -9,6 +10,9 @@ as many threads. TRL gets a value model and a reference of its own, as it asks f
 trunk. Neither checkpoints gradients. With several completions of a prompt TRL's batch holds the
 prompt as often. Each side runs in a process of its own, one after the other, and the first
 iteration, which warms up, does not count.
+
+`growth` has no other side: one iteration with LoRA and 16, 64 and 256 prompts of one completion,
+each in a process of its own, with the seconds of the processor.
 """
 
 import json
@@ -27,15 +31,16 @@ MINIBATCHES = 4
 LEARNING_RATE = 1e-5
 LORA_RANK = 8
 MAX_LENGTH = 256
+GROWTH = (16, 64, 256)
 QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "prompts"
 
 
 def questions(count: int) -> list[list[dict[str, str]]]:
     """Short prompts, each as messages."""
-    lines = (QUESTIONS / "vicuna_bench.jsonl").read_text("utf-8").splitlines()
-    texts = [json.loads(line)["turns"][0] for line in lines]
-    short = [text for text in texts if len(text) < 300][:count]
-    return [[{"role": "user", "content": text}] for text in short]
+    from benchmarks.ppo_quality import read_prompts
+
+    short = [one.messages for one in read_prompts() if len(one.messages[0]["content"]) < 300]
+    return short[:count]
 
 
 def prepare(work: Path) -> tuple[Path, Path]:
@@ -55,8 +60,10 @@ def prepare(work: Path) -> tuple[Path, Path]:
     return policy, reward
 
 
-def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
-    """Seconds of each iteration and stage."""
+def run_ours(
+    work: Path, lora: bool, each: int, iterations: int, completions: int = COMPLETIONS
+) -> dict[str, Any]:
+    """Seconds of each iteration and stage; the first iteration warms up where others follow."""
     import torch
 
     from app.training.advantages import leave_one_out
@@ -79,7 +86,7 @@ def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, An
     config = PPOConfig(
         policy="ours",
         reward_model="reward",
-        prompts_per_iteration=COMPLETIONS // each,
+        prompts_per_iteration=completions // each,
         completions_per_prompt=each,
         max_new_tokens=NEW_TOKENS,
         minibatches=MINIBATCHES,
@@ -90,9 +97,10 @@ def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, An
     score = load_scorer(reward_dir)
     trained = [weight for weight in policy.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE, eps=1e-5)
-    asked = [Prompt(str(n), said) for n, said in enumerate(questions(COMPLETIONS // each))]
+    asked = [Prompt(str(n), said) for n, said in enumerate(questions(completions // each))]
     seconds, stages = [], []
-    for iteration in range(1, iterations + 2):
+    warm_up = 1 if iterations > 1 else 0
+    for iteration in range(1, iterations + 1 + warm_up):
         started = time.monotonic()
         rollout = collect_rollout(
             policy,
@@ -112,7 +120,7 @@ def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, An
         seconds.append(ended - started)
         stages.append({**rollout.seconds, "train_seconds": ended - trained_at})
     means = {
-        name: sum(one[name] for one in stages[1:]) / iterations
+        name: sum(one[name] for one in stages[warm_up:]) / iterations
         for name in (
             "generate_seconds",
             "score_seconds",
@@ -120,7 +128,7 @@ def run_ours(work: Path, lora: bool, each: int, iterations: int) -> dict[str, An
             "train_seconds",
         )
     }
-    return {"seconds": seconds[1:], "stages": means, "threads": torch.get_num_threads()}
+    return {"seconds": seconds[warm_up:], "stages": means, "threads": torch.get_num_threads()}
 
 
 def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
@@ -214,14 +222,38 @@ def measure(side: str, arguments: list[str], trl_dir: str) -> dict[str, Any]:
     return result
 
 
+def run_side(side: str, work: Path, mode: str, each: int, iterations: int, *more: int) -> None:
+    """One side in this process; prints what it took."""
+    run: Any = run_ours if side == "ours" else run_theirs
+    result = run(work, mode == "lora", each, iterations, *more)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    measured = {"peak_mb": usage.ru_maxrss / 1024, "processor": usage.ru_utime + usage.ru_stime}
+    print(json.dumps({**result, **measured}))
+
+
+def grow(work: str) -> None:
+    """How an iteration's cost grows with its prompts."""
+    for prompts in GROWTH:
+        found = measure("ours", [work, "lora", "1", "1", str(prompts)], "")
+        stages = {name: round(value, 1) for name, value in found["stages"].items()}
+        print(
+            f"{prompts:>4} prompts: {found['seconds'][0]:6.1f} s, "
+            f"{1000 * found['seconds'][0] / prompts:.0f} ms each, "
+            f"processor {found['processor']:.0f} s with loading, peak {found['peak_mb']:,.0f} MB "
+            f"{stages}",
+            flush=True,
+        )
+
+
 def main() -> None:
-    """Both sides, and the ratios."""
+    """Both sides and the ratios, or the growth."""
     if sys.argv[1] == "--side":
-        side, work, mode, each, iterations = sys.argv[2:7]
-        run = run_ours if side == "ours" else run_theirs
-        result = run(Path(work), mode == "lora", int(each), int(iterations))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({**result, "peak_mb": peak}))
+        side, work, mode, *numbers = sys.argv[2:]
+        run_side(side, Path(work), mode, *map(int, numbers))
+        return
+    if sys.argv[2] == "growth":
+        prepare(Path(sys.argv[1]))
+        grow(sys.argv[1])
         return
     work, trl_dir = sys.argv[1:3]
     mode = sys.argv[3] if len(sys.argv) > 3 else "full"

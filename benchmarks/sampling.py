@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python benchmarks/sampling.py MODELS_DIR
 
 Both draw 48 tokens a completion and never stop early. Ours and theirs take turns, and the best of
-two counts, because other work on the machine only ever adds time.
+two counts, because other work on the machine only ever adds time. The floor is what reading every
+weight once a step takes at the bandwidth that summing a large tensor reaches here.
 """
 
 import sys
@@ -30,6 +31,7 @@ QUESTIONS = [
 ]
 NEW_TOKENS = 48
 REPEATS = 2
+BANDWIDTH_BYTES = 1 << 30
 
 
 def best_seconds(*runs: Callable[[], object]) -> list[float]:
@@ -66,6 +68,23 @@ def theirs(policy: LoadedModel, prompts: list[list[int]], n: int) -> None:
         )
 
 
+def bytes_per_second() -> float:
+    """The memory bandwidth, the best of five sums over a gigabyte."""
+    large = torch.ones(BANDWIDTH_BYTES // 4)
+    large.sum()
+    return BANDWIDTH_BYTES / min(best_seconds(large.sum)[0] for _ in range(3))
+
+
+def report(name: str, completions: int, mine: float, other: float, floor: float) -> None:
+    """One line of figures."""
+    speed = completions * NEW_TOKENS / mine
+    print(
+        f"{name}: {mine:.2f} s, {speed:.0f} tokens a second, the floor {floor / mine:.0%} of it; "
+        f"transformers {other:.2f} s, {other / mine:.2f}x",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Print one line for each shape: prompts x completions, seconds, ratio."""
     policy = load_model(ensure_starter("smollm2-135m-instruct", Path(sys.argv[1])), "policy")
@@ -73,14 +92,25 @@ def main() -> None:
         encode_prompt(policy.tokenizer, [{"role": "user", "content": question}])
         for question in QUESTIONS
     ]
-    print(f"threads {torch.get_num_threads()}")
+    weights = sum(one.numel() * one.element_size() for one in policy.model.parameters())
+    bandwidth = bytes_per_second()
+    floor = NEW_TOKENS * weights / bandwidth
+    print(
+        f"threads {torch.get_num_threads()}, {bandwidth / 1e9:.1f} GB a second, "
+        f"{weights / 1e6:.0f} MB of weights: floor {floor:.2f} s"
+    )
     for count, n in ((1, 4), (1, 8), (8, 4)):
         asked = prompts[:count]
         mine, other = best_seconds(
             lambda asked=asked, n=n: ours(policy, asked, n),
             lambda asked=asked, n=n: theirs(policy, asked, n),
         )
-        print(f"{count} x {n}: ours {mine:.2f} s, transformers {other:.2f} s, {other / mine:.2f}x")
+        report(f"{count} x {n}", count * n, mine, other, floor)
+    mine, other = best_seconds(
+        lambda: ours(policy, prompts[:1], 8),
+        lambda: [theirs(policy, prompts[:1], 1) for _ in range(8)],
+    )
+    report("1 x 8 against 8 single calls", 8, mine, other, floor)
     together, one_by_one = best_seconds(
         lambda: ours(policy, prompts, 4),
         lambda: [ours(policy, [prompt], 4) for prompt in prompts],
