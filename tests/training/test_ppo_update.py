@@ -160,7 +160,6 @@ def test_an_update_is_given_relative_penalised_scores_in_deviations_and_the_stee
         pairs = normal.view(-1, 2)
         torch.testing.assert_close(scores, (pairs - pairs.flip(1)).flatten())
         assert used == pytest.approx(kl_coef)
-        # The error is clipped at a fifth, and the gain is a half.
-        error = min(max(rollout.kl.mean().item() / 0.01 - 1, -0.2), 0.2)
-        kl_coef *= 1 + 0.5 * error
+        error = min(max(rollout.kl.mean().item() / 0.01 - 1, -0.2), 1.0)
+        kl_coef *= 1 + (0.5 if error > 0 else 0.1) * error
     assert given[-1][2] != config.kl_coef
