@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
 
 from app.inference.classifying import classifier_logits
 from app.inference.formatting import EncodedPair, encode_completions
@@ -270,7 +271,7 @@ def _add_adapters(model: Any, head: nn.Module | None, rank: int) -> Any:
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
     ]
     adapters = get_peft_model(
         model,

@@ -20,7 +20,7 @@ from app.training.reward_network import HEADS_FILE, find_head, load_network, tra
 
 from .conftest import RecordingReport
 from .test_reward_model import CONFIG, make_tasks, train
-from .tiny import make_backbone, make_causal_backbone
+from .tiny import make_backbone, make_causal_backbone, make_gpt2
 
 EVERYTHING = replace(
     CONFIG,
@@ -144,6 +144,11 @@ def test_lora_trains_adapters_and_head_and_saves_an_ordinary_model(kind, request
     saved = load_file(result.model_dir / "model.safetensors")
     assert not any("lora" in name for name in saved)
     load_model(result.model_dir, "reward_model", device="cpu")
+
+
+def test_lora_finds_the_layers_of_a_gpt2_which_are_of_another_class(tmp_path):
+    network = load_network(make_gpt2(tmp_path), replace(CONFIG, lora_rank=4))
+    assert sum("lora_" in name for name in network.trained_state()) > 4
 
 
 @pytest.mark.parametrize("kind", ["bert_dir", "llama_dir"])
