@@ -131,8 +131,16 @@ def run_ours(
     return {"seconds": seconds[warm_up:], "stages": means, "threads": torch.get_num_threads()}
 
 
-def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
-    """Seconds of each iteration of TRL's PPOTrainer."""
+def peer_trainer(
+    folders: tuple[Path, Path],
+    prompts: list[list[dict[str, str]]],
+    iterations: int,
+    output: Path,
+    *,
+    lora: bool,
+    callbacks: list[Any],
+) -> Any:
+    """TRL's PPOTrainer of a policy and a reward model, asked these prompts in a random order."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -140,22 +148,14 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
         AutoModelForCausalLM,
         AutoModelForSequenceClassification,
         AutoTokenizer,
-        TrainerCallback,
     )
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     from app.inference.formatting import encode_prompt
 
-    policy_dir, reward_dir = prepare(work)
+    policy_dir, reward_dir = folders
     tokenizer = AutoTokenizer.from_pretrained(policy_dir, padding_side="left")
-    asked = [encode_prompt(tokenizer, said) for said in questions(COMPLETIONS // each)]
-    ended: list[float] = []
-
-    class Clock(TrainerCallback):
-        """Notes when each iteration ended."""
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            ended.append(time.monotonic())
+    asked = [encode_prompt(tokenizer, said) for said in prompts]
 
     def causal() -> Any:
         return AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32)
@@ -166,7 +166,7 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
         )
 
     arguments = PPOConfig(
-        output_dir=str(work / "trl"),
+        output_dir=str(output),
         per_device_train_batch_size=COMPLETIONS // MINIBATCHES,
         gradient_accumulation_steps=MINIBATCHES,
         num_mini_batches=MINIBATCHES,
@@ -175,7 +175,7 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
         response_length=NEW_TOKENS,
         temperature=1.0,
         stop_token="eos",  # a token of text
-        total_episodes=COMPLETIONS * (iterations + 1),
+        total_episodes=COMPLETIONS * iterations,
         learning_rate=LEARNING_RATE,
         optim="adamw_torch",
         gradient_checkpointing=False,
@@ -186,15 +186,15 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
         save_strategy="no",
         disable_tqdm=True,
     )
-    trainer = PPOTrainer(
+    return PPOTrainer(
         args=arguments,
         processing_class=tokenizer,
         model=causal(),
         ref_model=None if lora else causal(),
         reward_model=classifier(),
         value_model=classifier(),
-        train_dataset=Dataset.from_dict({"input_ids": [ids for ids in asked for _ in range(each)]}),
-        callbacks=[Clock()],
+        train_dataset=Dataset.from_dict({"input_ids": asked}),
+        callbacks=callbacks,
         peft_config=LoraConfig(
             task_type="CAUSAL_LM",
             r=LORA_RANK,
@@ -204,6 +204,25 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
         if lora
         else None,
     )
+
+
+def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, Any]:
+    """Seconds of each iteration of TRL's PPOTrainer."""
+    import torch
+    from transformers import TrainerCallback
+
+    ended: list[float] = []
+
+    class Clock(TrainerCallback):
+        """Notes when each iteration ended."""
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ended.append(time.monotonic())
+
+    prompts = [said for said in questions(COMPLETIONS // each) for _ in range(each)]
+    trainer = peer_trainer(
+        prepare(work), prompts, iterations + 1, work / "trl", lora=lora, callbacks=[Clock()]
+    )
     trainer.train()
     return {
         "seconds": [after - before for before, after in pairwise(ended)],
@@ -211,12 +230,20 @@ def run_theirs(work: Path, lora: bool, each: int, iterations: int) -> dict[str, 
     }
 
 
+def peer_environment(trl_dir: str) -> dict[str, str]:
+    """The environment of a process that imports TRL from its own folder."""
+    path = f"{trl_dir}:{os.environ.get('PYTHONPATH', '')}"
+    return os.environ | {
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": path,
+    }
+
+
 def measure(side: str, arguments: list[str], trl_dir: str) -> dict[str, Any]:
     """What one side says of itself, from a process of its own."""
-    environment = os.environ | {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
-    if side == "theirs":
-        environment["PYTHONPATH"] = f"{trl_dir}:{environment.get('PYTHONPATH', '')}"
     command = [sys.executable, "-m", "benchmarks.ppo", "--side", side, *arguments]
+    environment = peer_environment(trl_dir) if side == "theirs" else dict(os.environ)
     ended = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return result

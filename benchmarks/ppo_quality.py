@@ -103,6 +103,22 @@ def sample_tasks(work: Path, policy_dir: Path, prompts: Sequence[Prompt]) -> lis
     return done
 
 
+def rank_tasks(prompts: Sequence[Prompt], texts: Sequence[list[str]]) -> list[RankedTask]:
+    """The completions of each prompt with the simulated labelers' rankings of them."""
+    return [
+        RankedTask(
+            prompt_id=prompt.id,
+            messages=prompt.messages,
+            completions=of_prompt,
+            rankings=[
+                rank_completions(prompt.messages[0]["content"], of_prompt, labeler=labeler)
+                for labeler in range(LABELERS)
+            ],
+        )
+        for prompt, of_prompt in zip(prompts, texts, strict=True)
+    ]
+
+
 def main() -> None:
     """Prepare, then tune once a seed and print before and after."""
     work = Path(sys.argv[1])
@@ -113,18 +129,7 @@ def main() -> None:
     prompts = read_prompts()
     train, held_out = prompts[:PROMPTS], prompts[PROMPTS : PROMPTS + HELD_OUT]
     texts = sample_tasks(work, policy_dir, train)
-    tasks = [
-        RankedTask(
-            prompt_id=prompt.id,
-            messages=prompt.messages,
-            completions=of_prompt,
-            rankings=[
-                rank_completions(prompt.messages[0]["content"], of_prompt, labeler=labeler)
-                for labeler in range(LABELERS)
-            ],
-        )
-        for prompt, of_prompt in zip(train, texts, strict=True)
-    ]
+    tasks = rank_tasks(train, texts)
     if not (work / "reward" / "model").exists():
         started = time.monotonic()
         result = train_reward_model(
