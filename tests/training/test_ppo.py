@@ -141,7 +141,8 @@ def test_a_plateau_ends_the_run_and_stays_ended(policy_dir, tmp_path):
 
 
 def test_a_run_far_from_the_reference_ends(policy_dir, tmp_path):
-    config = replace(SMALL, iterations=9, learning_rate=0.05, stop_kl=0.5, evaluate_every=0)
+    free = replace(SMALL, kl_coef=0.0, kl_target=None, learning_rate=0.05)
+    config = replace(free, iterations=9, stop_kl=0.5, evaluate_every=0)
     report = RecordingReport()
     result = tune(config, policy_dir, tmp_path, report)
     assert "above stop_kl, 0.5" in result.stopped
