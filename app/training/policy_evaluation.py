@@ -13,7 +13,7 @@ from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout
 from app.training.seeds import derive_seed
 from app.training.text_diversity import distinct_n, repetition
 
-EVALUATION_BATCH = 16
+EVALUATION_BATCH = 64
 FIGURES = (
     "reward_mean",
     "reward_ci95",

@@ -31,7 +31,7 @@ from app.training.checkpoint import Checkpoints, save_folder
 from app.training.configs import PPOConfig
 from app.training.held_out_watch import HeldOutWatch
 from app.training.kl import make_controller
-from app.training.policy import Policy, load_policy
+from app.training.policy import load_policy
 from app.training.policy_evaluation import (
     best_of_n,
     compare_samples,
@@ -41,12 +41,16 @@ from app.training.policy_evaluation import (
 from app.training.ppo_update import update_policy
 from app.training.report import Report, TrainingError
 from app.training.reward_scorer import load_scorer
-from app.training.rollouts import Prompt, Scorer, collect_rollout
+from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout
 from app.training.seeds import derive_seed, permutation
+from app.training.work_meter import WorkMeter
 
 # Huang et al. 2022, "The 37 implementation details of PPO", detail 3.
 ADAM_EPSILON = 1e-5
 SHOWN_SAMPLES = 8
+# Of an iteration's completion beside one that is only looked at: the update takes about as long as
+# sampling, scoring and reading it.
+ITERATION_COST = 2
 
 
 @dataclass(frozen=True)
@@ -110,102 +114,131 @@ def tune_policy(
             log-probability that is not finite.
         Cancelled: the run was asked to stop.
     """
-    report.progress(0.0, "Loading the policy")
-    tokenizer, policy = load_policy(policy_dir, config.lora_rank, config.seed)
-    if not tokenizer.chat_template:
-        report.log("The policy has no chat template: it is given the prompt as plain text.")
-    prompts = _short_enough(prompts, tokenizer, policy, config, report)
-    eval_prompts = _short_enough(eval_prompts, tokenizer, policy, config, report)
-    eval_prompts = eval_prompts[: config.eval_prompts]
-    if not prompts:
-        raise TrainingError(
-            "There is no prompt to train on: add shorter ones to the project, or raise "
-            "max_prompt_tokens."
-        )
-    trained = [weight for weight in policy.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, eps=ADAM_EPSILON)
-    controller = make_controller(config.kl_coef, config.kl_target)
-    scale: RewardScale | None = None
-    checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
-    watch = HeldOutWatch(config, run_dir, report)
-    best_of: dict[str, Any] | None = None
-    pace = _Pace(config.iterations, watch)
-    report.log(
-        f"Tuning {sum(weight.numel() for weight in trained):,} weights on {len(prompts)} prompts, "
-        f"holding out {len(eval_prompts)}."
-    )
+    run = _Run(config, policy_dir, score, prompts, eval_prompts, run_dir, report, gold)
+    if not run.resume():
+        run.measure_start()
+    while run.goes_on():
+        run.iterate()
+        run.look_and_save()
+    return run.finish()
 
-    def state() -> dict[str, Any]:
-        return {
-            "policy": policy.trained_state(),
-            "optimizer": optimizer.state_dict(),
-            "controller": controller.state_dict(),
-            "scale": None if scale is None else asdict(scale),
-            "watch": watch.state_dict(),
-            "before": before,
-            "best_of": best_of,
-            "evaluation_seconds": pace.evaluation_seconds,
-        }
 
-    if (saved := checkpoints.load()) is not None:
-        policy.load_trained_state(saved["policy"])
-        optimizer.load_state_dict(saved["optimizer"])
-        controller.load_state_dict(saved["controller"])
-        scale = None if saved["scale"] is None else RewardScale(**saved["scale"])
-        watch.load_state_dict(saved["watch"])
-        done, before, best_of = saved["step"], saved["before"], saved["best_of"]
-        pace.evaluation_seconds = saved["evaluation_seconds"]
-        report.log(f"Going on after iteration {done} of {config.iterations}.")
-    else:
-        report.progress(0.0, "Measuring the starting policy")
-        started = time.monotonic()
-        done = 0
-        before = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
-        pace.evaluation_seconds = time.monotonic() - started
-        if config.best_of > 1 and eval_prompts:
-            report.progress(0.0, f"Measuring the best of {config.best_of} completions")
-            best_of = best_of_n(
-                policy, tokenizer, score, eval_prompts, config, report, config.best_of, gold
+class _Run:
+    """One run of PPO: what it is given, and all that changes from one iteration to the next."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        policy_dir: Path,
+        score: Scorer,
+        prompts: Sequence[Prompt],
+        eval_prompts: Sequence[Prompt],
+        run_dir: Path,
+        report: Report,
+        gold: Scorer | None,
+    ) -> None:
+        report.progress(0.0, "Loading the policy")
+        self.config, self.report = config, report
+        self.score, self.gold = score, gold
+        self.policy_dir, self.model_dir = policy_dir, run_dir / "model"
+        self.tokenizer, self.policy = load_policy(policy_dir, config.lora_rank, config.seed)
+        if not self.tokenizer.chat_template:
+            report.log("The policy has no chat template: it is given the prompt as plain text.")
+        self.prompts = self._short_enough(prompts)
+        self.eval_prompts = self._short_enough(eval_prompts)[: config.eval_prompts]
+        if not self.prompts:
+            raise TrainingError(
+                "There is no prompt to train on: add shorter ones to the project, or raise "
+                "max_prompt_tokens."
             )
-        checkpoints.save(0, state())
+        trained = [weight for weight in self.policy.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, eps=ADAM_EPSILON)
+        self.controller = make_controller(config.kl_coef, config.kl_target)
+        self.scale: RewardScale | None = None
+        self.watch = HeldOutWatch(config, run_dir, report)
+        self.before: dict[str, Any] = {}
+        self.best_of: dict[str, Any] | None = None
+        self.iteration = 0
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", asdict(config), report)
+        looks = 2 + self.watch.looks_left(1) + (config.best_of if config.best_of > 1 else 0)
+        self.meter = WorkMeter(
+            looks * len(self.eval_prompts) + config.iterations * self._iteration_work
+        )
+        report.log(
+            f"Tuning {sum(weight.numel() for weight in trained):,} weights on "
+            f"{len(self.prompts)} prompts, holding out {len(self.eval_prompts)}."
+        )
 
-    for iteration in range(done + 1, config.iterations + 1):
-        if watch.found.stopped is not None:
-            break
+    def resume(self) -> bool:
+        """Go on from the last checkpoint; False where there is none."""
+        saved = self.checkpoints.load()
+        if saved is None:
+            return False
+        self.policy.load_trained_state(saved["policy"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.controller.load_state_dict(saved["controller"])
+        self.scale = None if saved["scale"] is None else RewardScale(**saved["scale"])
+        self.watch.load_state_dict(saved["watch"])
+        self.before, self.best_of = saved["before"], saved["best_of"]
+        self.iteration = saved["step"]
+        self.meter.skip(saved.get("work", 0.0))
+        self.report.log(f"Going on after iteration {self.iteration} of {self.config.iterations}.")
+        return True
+
+    def measure_start(self) -> None:
+        """Look at the starting policy, as it is and with the best of several completions."""
+        self.report.progress(0.0, "Measuring the starting policy")
+        self.before = self._evaluate()
+        n = self.config.best_of
+        if n > 1 and self.eval_prompts:
+            self._progress(f"Measuring the best of {n} completions")
+            self.best_of = best_of_n(
+                self.policy,
+                self.tokenizer,
+                self.score,
+                self.eval_prompts,
+                self.config,
+                self.report,
+                n,
+                self.gold,
+            )
+            self.meter.work(n * len(self.eval_prompts))
+        self.checkpoints.save(0, self._state())
+
+    def goes_on(self) -> bool:
+        """Whether there is another iteration to do."""
+        return self.iteration < self.config.iterations and self.watch.found.stopped is None
+
+    def iterate(self) -> None:
+        """Sample and score completions, turn the scores into advantages, update the policy."""
+        config, report = self.config, self.report
         started = time.monotonic()
-        kl_coef = controller.kl_coef
-        report.check_cancelled()
+        iteration = self.iteration + 1
         stage = f"Iteration {iteration} of {config.iterations}"
-        report.progress(pace.fraction(iteration), f"{stage}: sampling", pace.eta(iteration))
-        try:
-            rollout = collect_rollout(
-                policy,
-                tokenizer,
-                score,
-                draw_prompts(prompts, config.prompts_per_iteration, iteration, config.seed),
-                report,
-                temperature=config.temperature,
-                max_new_tokens=config.max_new_tokens,
-                seed=derive_seed(config.seed, "rollout", iteration),
-                completions_per_prompt=config.completions_per_prompt,
+        kl_coef = self.controller.kl_coef
+        report.check_cancelled()
+        self._progress(f"{stage}: sampling")
+        rollout = self._collect(iteration)
+        if self.scale is None:
+            self.scale = RewardScale.of(rollout.scores, config.completions_per_prompt)
+            report.log(
+                f"Scores of the starting policy: {self.scale.mean:.3f} ± {self.scale.std:.3f}."
             )
-        except TrainingError as error:
-            raise TrainingError(f"Iteration {iteration}: {error}") from error
-        if scale is None:
-            scale = RewardScale.of(rollout.scores, config.completions_per_prompt)
-            report.log(f"Scores of the starting policy: {scale.mean:.3f} ± {scale.std:.3f}.")
 
         report.check_cancelled()
-        report.progress(pace.fraction(iteration), f"{stage}: training", pace.eta(iteration))
-        scores = penalize_unfinished(
-            scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
-        )
+        self._progress(f"{stage}: training")
         update_started = time.monotonic()
+        scores = penalize_unfinished(
+            self.scale.normalize(rollout.scores), rollout.finished, config.missing_eos_penalty
+        )
         relative = leave_one_out(scores, config.completions_per_prompt)
         losses = update_policy(
-            policy, optimizer, rollout, relative, kl_coef, config, iteration, report
+            self.policy, self.optimizer, rollout, relative, kl_coef, config, iteration, report
         )
-        controller.update(rollout.kl.mean().item())
+        self.controller.update(rollout.kl.mean().item())
+        self.watch.check_kl(rollout.kl.mean().item())
+        self.iteration = iteration
+        self.meter.work(self._iteration_work)
         report.metrics(
             iteration,
             {
@@ -223,35 +256,104 @@ def tune_policy(
             },
         )
         report.samples(iteration, sample_rows(rollout)[:SHOWN_SAMPLES])
-        pace.iterated(time.monotonic() - started)
-        done = iteration
-        watch.check_kl(rollout.kl.mean().item())
-        if watch.is_due(iteration) and eval_prompts:
-            report.progress(
-                pace.fraction(iteration + 1),
-                f"{stage}: held-out prompts",
-                pace.eta(iteration + 1),
-            )
-            figures = evaluate_policy(
-                policy, tokenizer, score, eval_prompts, config, report, gold, stream="watch"
-            )
-            watch.take(iteration, figures, policy)
-            checkpoints.save(iteration, state())
-        else:
-            checkpoints.save_if_due(iteration, state)
 
-    report.check_cancelled()
-    checkpoints.save(done, state())
-    if (stopped := watch.found.stopped) is not None:
-        report.log(f"Stopped after iteration {done}: {stopped}.")
-    kept = watch.restore_best(done, policy)
-    report.progress(0.97, "Measuring the tuned policy", pace.evaluation_seconds)
-    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
-    report.progress(0.99, "Saving the tuned policy")
-    save_folder(run_dir / "model", lambda folder: policy.save(folder, policy_dir))
-    report.progress(1.0, "Done", 0.0)
-    comparison = compare_samples(before["samples"], after["samples"])
-    return PPOResult(run_dir / "model", before, after, comparison, best_of, kept, stopped)
+    def look_and_save(self) -> None:
+        """Look at the held-out prompts where it is time to, and keep what a resumed run needs."""
+        if not (self.watch.is_due(self.iteration) and self.eval_prompts):
+            self.checkpoints.save_if_due(self.iteration, self._state)
+            return
+        self._progress(f"Iteration {self.iteration} of {self.config.iterations}: held-out prompts")
+        self.watch.take(self.iteration, self._evaluate(stream="watch"), self.policy)
+        self.checkpoints.save(self.iteration, self._state())
+
+    def finish(self) -> PPOResult:
+        """Measure the best policy on the prompts of the start, and leave it as a model folder."""
+        report, stopped = self.report, self.watch.found.stopped
+        report.check_cancelled()
+        self.checkpoints.save(self.iteration, self._state())
+        if stopped is not None:
+            report.log(f"Stopped after iteration {self.iteration}: {stopped}.")
+        kept = self.watch.restore_best(self.iteration, self.policy)
+        self._progress("Measuring the tuned policy")
+        after = self._evaluate()
+        report.progress(0.99, "Saving the tuned policy")
+        save_folder(self.model_dir, lambda folder: self.policy.save(folder, self.policy_dir))
+        report.progress(1.0, "Done", 0.0)
+        comparison = compare_samples(self.before["samples"], after["samples"])
+        return PPOResult(
+            self.model_dir, self.before, after, comparison, self.best_of, kept, stopped
+        )
+
+    @property
+    def _iteration_work(self) -> int:
+        """What an iteration costs, in looks at one held-out prompt."""
+        completions = self.config.prompts_per_iteration * self.config.completions_per_prompt
+        return ITERATION_COST * completions
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.trained_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "controller": self.controller.state_dict(),
+            "scale": None if self.scale is None else asdict(self.scale),
+            "watch": self.watch.state_dict(),
+            "before": self.before,
+            "best_of": self.best_of,
+            "work": self.meter.done,
+        }
+
+    def _progress(self, stage: str) -> None:
+        self.report.progress(self.meter.fraction, stage, self.meter.eta_seconds)
+
+    def _collect(self, iteration: int) -> Rollout:
+        config = self.config
+        try:
+            return collect_rollout(
+                self.policy,
+                self.tokenizer,
+                self.score,
+                draw_prompts(self.prompts, config.prompts_per_iteration, iteration, config.seed),
+                self.report,
+                temperature=config.temperature,
+                max_new_tokens=config.max_new_tokens,
+                seed=derive_seed(config.seed, "rollout", iteration),
+                completions_per_prompt=config.completions_per_prompt,
+            )
+        except TrainingError as error:
+            raise TrainingError(f"Iteration {iteration}: {error}") from error
+
+    def _evaluate(self, stream: str = "evaluation") -> dict[str, Any]:
+        figures = evaluate_policy(
+            self.policy,
+            self.tokenizer,
+            self.score,
+            self.eval_prompts,
+            self.config,
+            self.report,
+            self.gold,
+            stream=stream,
+        )
+        self.meter.work(len(self.eval_prompts))
+        return figures
+
+    def _short_enough(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """The prompts that fit; a cut one would ask something else, so long ones are left out."""
+        config = self.config
+        text_config = self.policy.model.config.get_text_config()
+        context = getattr(text_config, "max_position_embeddings", 1 << 30)
+        room = min(config.max_prompt_tokens, context - config.max_new_tokens)
+        if room < 1:
+            raise TrainingError(
+                f"The policy takes {context} tokens, so {config.max_new_tokens} new ones leave no "
+                "room for a prompt; lower max_new_tokens."
+            )
+        kept = [p for p in prompts if 0 < len(encode_prompt(self.tokenizer, p.messages)) <= room]
+        if len(kept) < len(prompts):
+            self.report.log(
+                f"Left out {len(prompts) - len(kept)} of {len(prompts)} prompts longer than "
+                f"{room} tokens."
+            )
+        return kept
 
 
 def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: int) -> list[Prompt]:
@@ -267,49 +369,3 @@ def draw_prompts(prompts: Sequence[Prompt], count: int, iteration: int, seed: in
             order = permutation(len(prompts), seed, "prompts", epoch).tolist()
         drawn.append(prompts[order[place]])
     return drawn
-
-
-def _short_enough(
-    prompts: Sequence[Prompt], tokenizer: Any, policy: Policy, config: PPOConfig, report: Report
-) -> list[Prompt]:
-    """The prompts that fit; a cut prompt would ask something else, so long ones are left out."""
-    context = getattr(policy.model.config.get_text_config(), "max_position_embeddings", 1 << 30)
-    room = min(config.max_prompt_tokens, context - config.max_new_tokens)
-    if room < 1:
-        raise TrainingError(
-            f"The policy takes {context} tokens, so {config.max_new_tokens} new ones leave no room "
-            "for a prompt; lower max_new_tokens."
-        )
-    kept = [p for p in prompts if 0 < len(encode_prompt(tokenizer, p.messages)) <= room]
-    if len(kept) < len(prompts):
-        report.log(
-            f"Left out {len(prompts) - len(kept)} of {len(prompts)} prompts longer than "
-            f"{room} tokens."
-        )
-    return kept
-
-
-class _Pace:
-    """How far the run is and when it ends, by the iterations and the evaluation it has timed."""
-
-    def __init__(self, iterations: int, watch: HeldOutWatch) -> None:
-        self._iterations = iterations
-        self._watch = watch
-        self._seconds: list[float] = []
-        self.evaluation_seconds = 0.0
-
-    def iterated(self, seconds: float) -> None:
-        """Take in how long an iteration took; the latest eight count."""
-        self._seconds = [*self._seconds[-7:], seconds]
-
-    def fraction(self, iteration: int) -> float:
-        """Share of the work done when `iteration` begins; the evaluations are one each."""
-        return min(0.97, iteration / (self._iterations + 2))
-
-    def eta(self, iteration: int) -> float | None:
-        """Seconds left when `iteration` begins; None until one was timed."""
-        if not self._seconds:
-            return None
-        each = sum(self._seconds) / len(self._seconds)
-        looks = 1 + self._watch.looks_left(iteration)
-        return each * (self._iterations - iteration + 1) + looks * self.evaluation_seconds

@@ -20,7 +20,8 @@ class WorkMeter:
         self._total = total
         self._measuring = measuring
         self._measured = 0
-        self._done = 0.0
+        self.done = 0.0
+        """Units done, by earlier attempts too."""
         self._timed = 0.0
         self._started = time.monotonic()
         self.measuring_seconds = 0.0
@@ -32,18 +33,18 @@ class WorkMeter:
 
     def skip(self, units: float) -> None:
         """Count work that an earlier attempt did."""
-        self._done += units
+        self.done += units
 
     def work(self, units: float) -> None:
         """Count work that was done now."""
-        self._done += units
+        self.done += units
         self._timed += units
 
     @property
     def fraction(self) -> float:
         """Share of everything that is done, below 1."""
         everything = self._total + 2 * self._measuring
-        return min(0.98, (self._done + self._measured * self._measuring) / max(1.0, everything))
+        return min(0.98, (self.done + self._measured * self._measuring) / max(1.0, everything))
 
     @property
     def eta_seconds(self) -> float | None:
@@ -51,4 +52,4 @@ class WorkMeter:
         if not self._timed:
             return None
         pace = (time.monotonic() - self._started) / self._timed
-        return max(0.0, pace * (self._total - self._done)) + self.measuring_seconds
+        return max(0.0, pace * (self._total - self.done)) + self.measuring_seconds

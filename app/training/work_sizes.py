@@ -36,5 +36,7 @@ def tokens_to_cache(model: Any, device: torch.device) -> int:
 def _room(device: torch.device, on_cpu: int) -> int:
     if device.type != "cuda":
         return on_cpu
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free // 2
+    # Of all its memory and not of what is free now: the groups, and with them the rounding, have to
+    # be the same in a resumed run.
+    memory: int = torch.cuda.get_device_properties(device).total_memory
+    return memory // 4
