@@ -57,7 +57,6 @@ def test_a_round_is_started_watched_and_listed(app_on_any_database: FastAPI) -> 
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "policies"),
         ({"policies": []}, "policies"),
         ({"policies": ["nobody"]}, "policies"),
         ({"policies": ["first"], "completions_per_prompt": 10}, "completions_per_prompt"),
