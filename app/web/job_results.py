@@ -89,6 +89,8 @@ def describe_config(session: Session, kind: JobKind | None, job: Job) -> list[Se
     for item in config_fields(kind.config_type):
         value = job.config.get(item.name)
         text, href = show_value(value), None
+        if isinstance(value, bool):
+            text = "yes" if value else "no"
         if value and item.reference:
             text, href = _describe_reference(session, item.reference, str(value))
         if text and item.unit:

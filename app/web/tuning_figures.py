@@ -18,6 +18,8 @@ STAGES = {
 }
 """Of an iteration of PPO, in their order; `train` is the update."""
 REST = "Rest"
+LEAST_SHARE = 0.005
+"""A smaller rest is nothing to show."""
 LOOK = "eval_"
 TRAILS = (
     ("kl", "reward_mean", "Reward against KL", "KL, nats", "reward"),
@@ -47,7 +49,9 @@ def list_stage_times(series: Sequence[Series]) -> list[StageTime]:
     if not whole or not any(stage in means for stage in STAGES):
         return []
     times = [(label, means[stage]) for stage, label in STAGES.items() if stage in means]
-    times.append((REST, max(0.0, whole - sum(seconds for _, seconds in times))))
+    rest = whole - sum(seconds for _, seconds in times)
+    if rest > LEAST_SHARE * whole:
+        times.append((REST, rest))
     return [
         StageTime(label=label, seconds=seconds, share=min(1.0, seconds / whole))
         for label, seconds in times

@@ -37,6 +37,8 @@ def test_stages_share_the_iteration_and_the_rest_is_told() -> None:
         ("Train", 2.0, 0.2),
         ("Rest", 2.0, 0.2),
     ]
+    whole = list_stage_times(series(generate_seconds=[4.0], iteration_seconds=[4.001]))
+    assert [time.label for time in whole] == ["Generate completions"]
     assert list_stage_times(series(step_seconds=[1.0])) == [], "DPO has no stages"
     assert list_stage_times([]) == []
 
