@@ -108,8 +108,8 @@ def train_reward_model(
     done = 0
     digest = _digest(train, held_out)
     saved = checkpoints.load()
-    if saved is not None and saved["tasks"] != digest:
-        report.log("Rankings were erased since the last checkpoint: starting again.")
+    if saved is not None and saved.get("tasks") != digest:
+        report.log("The rankings are not those of the last checkpoint: starting again.")
         checkpoints.forget()
         saved = None
     if saved is not None:
@@ -292,8 +292,12 @@ def _task_groups(encoded: Sequence[Sequence[EncodedPair]], max_tokens: int) -> I
 
 def _digest(train: Sequence[RankedTask], held_out: Sequence[RankedTask]) -> str:
     """Of what is trained on and what is not: with other rankings both are others."""
-    parts = [[asdict(task) for task in tasks] for tasks in (train, held_out)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for tasks in (train, held_out):
+        digest.update(f"{len(tasks)}\n".encode())
+        for task in tasks:
+            digest.update(json.dumps(asdict(task)).encode())
+    return digest.hexdigest()
 
 
 def _completions(tasks: Sequence[RankedTask]) -> int:
