@@ -74,7 +74,9 @@ def main() -> None:
     config = DPOConfig(policy="starter", **{"eval_prompts": HELD_OUT, **given})
     started = time.monotonic()
     report = Printer(run_dir / "metrics.jsonl")
-    result = tune_on_rankings(config, policy_dir, tasks, held_out, run_dir, report, gold=judge)
+    result = tune_on_rankings(
+        config, policy_dir, tasks, held_out, run_dir, report, judges={"gold": judge}
+    )
     print(f"{time.monotonic() - started:.0f} s")
     for moment in (result.before, result.after):
         print({name: value for name, value in moment.items() if name != "samples"})

@@ -176,7 +176,7 @@ def tune(
         held_out,
         run_dir,
         Printer(run_dir / "metrics.jsonl"),
-        gold_rule,
+        {"gold": gold_rule},
     )
     print(f"{label}: {time.monotonic() - started:.0f} s")
     for name, figures in (

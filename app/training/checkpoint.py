@@ -91,7 +91,7 @@ class Checkpoints:
                 self._unreadable.add(path)
                 self._report.log(f"Passed over the unreadable checkpoint {path.name}: {error}")
                 continue
-            if state["fingerprint"] != self._fingerprint:
+            if _said(state["fingerprint"]) != _said(self._fingerprint):
                 raise TrainingError(
                     f"The run directory holds checkpoint {path.name} of another configuration; "
                     "start this run in a new directory."
@@ -106,6 +106,12 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._directory.glob("step-*.pt"), reverse=True)
+
+
+def _said(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is left empty: an option that a later version adds is empty in older runs, which
+    go on as they were."""
+    return {name: value for name, value in fingerprint.items() if value is not None}
 
 
 def save_file(target: Path, value: Any) -> None:

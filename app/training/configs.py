@@ -155,6 +155,13 @@ class PPOConfig:
 
     policy: str = option(..., "Policy to start from; also the reference.", reference="policy")
     reward_model: str = option(..., "Reward model that scores rollouts.", reference="reward_model")
+    second_opinion: str | None = option(
+        None,
+        "Another reward model, which only judges the held-out prompts: where the reward rises and "
+        "it does not agree, the reward model is being exploited. Best trained on other rankings.",
+        reference="reward_model",
+        advanced=True,
+    )
     iterations: int = option(20, "Rollout-and-update rounds.", minimum=1, maximum=100_000)
     # On the starter models most of the scores' variance lies between prompts (73% with one reward
     # model, 10 prompts), where no policy can change anything; other completions of the same prompt
@@ -273,6 +280,13 @@ class DPOConfig:
         None,
         "Judge of the before/after report; empty takes the newest one trained on these rankings.",
         reference="reward_model",
+    )
+    second_opinion: str | None = option(
+        None,
+        "Another reward model that judges the before/after report as well. Best trained on other "
+        "rankings.",
+        reference="reward_model",
+        advanced=True,
     )
     beta: float = option(
         0.1, "How strongly the policy is held near where it began.", minimum=1e-3, maximum=100.0

@@ -16,7 +16,7 @@ exactly as if nothing had happened.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from app.training.dpo_data import (
 )
 from app.training.dpo_loss import dpo_loss, ipo_loss
 from app.training.policy import load_policy
-from app.training.policy_evaluation import compare_samples, evaluate_policy
+from app.training.policy_evaluation import NO_JUDGES, compare_samples, evaluate_policy
 from app.training.ranked_task import RankedTask, useful_tasks
 from app.training.report import Report, TrainingError
 from app.training.rollouts import Prompt, Scorer
@@ -76,7 +76,7 @@ def tune_on_rankings(
     report: Report,
     *,
     score: Scorer | None = None,
-    gold: Scorer | None = None,
+    judges: Mapping[str, Scorer] = NO_JUDGES,
 ) -> DPOResult:
     """Tune, evaluate and save; run again on the same `run_dir` it goes on where it was.
 
@@ -94,7 +94,7 @@ def tune_on_rankings(
 
     Args:
         score: reward model that judges the report; training does not use it.
-        gold: rule that simulated labelers ranked by, where they did; for the report alone.
+        judges: others that judge the report, by name.
 
     Raises:
         TrainingError: nothing to train on, a policy that cannot be used, a loss or log-probability
@@ -159,7 +159,7 @@ def tune_on_rankings(
         report.progress(0.0, "Measuring the starting policy")
         started = time.monotonic()
         done = 0
-        before = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
+        before = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, judges)
         meter.measuring_seconds = time.monotonic() - started
         checkpoints.save(0, state())
     meter.measured()
@@ -222,7 +222,7 @@ def tune_on_rankings(
     if len(batches) > done:
         checkpoints.save(len(batches), state())
     report.progress(meter.fraction, "Measuring the tuned policy", meter.measuring_seconds)
-    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, gold)
+    after = evaluate_policy(policy, tokenizer, score, eval_prompts, config, report, judges)
     if not eval_prompts:
         report.log("There is no prompt to hold out, so nothing could be compared.")
     report.progress(0.99, "Saving the tuned policy")

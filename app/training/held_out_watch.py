@@ -17,13 +17,15 @@ BEST_FILE = "best-{:08d}.pt"
 SERIES = (
     "reward_mean",
     "gold_mean",
+    "second_opinion_mean",
     "kl",
     "length_mean",
     "repetition",
     "distinct_bigrams",
 )
 """What each look adds to the job's charts, as `eval_` and the name: a reward that rises while the
-gold rule falls, texts grow or repeat themselves is a reward model being exploited."""
+gold rule or the second opinion falls, texts grow or repeat themselves is a reward model being
+exploited."""
 
 
 @dataclass

@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 
 from app.training.policy import Policy
-from app.training.report import Report
+from app.training.report import Report, TrainingError
 from app.training.reward_metrics import bootstrap_interval
 from app.training.rollouts import Prompt, Rollout, Scorer, collect_rollout
 from app.training.seeds import derive_seed
 from app.training.text_diversity import distinct_n, repetition
 
 EVALUATION_BATCH = 64
+JUDGES = ("gold", "second_opinion")
+"""Who judges beside the reward model, where they are there: the rule that simulated labelers ranked
+by, and a reward model that nothing is tuned against."""
+NO_JUDGES: Mapping[str, Scorer] = MappingProxyType({})
 FIGURES = (
     "reward_mean",
     "reward_ci95",
@@ -25,7 +30,6 @@ FIGURES = (
     "distinct_bigrams",
     "repetition",
 )
-GOLD_FIGURES = ("gold_mean", "gold_ci95")
 
 
 class EvaluationSettings(Protocol):
@@ -51,7 +55,7 @@ def evaluate_policy(
     prompts: Sequence[Prompt],
     config: EvaluationSettings,
     report: Report,
-    gold: Scorer | None = None,
+    judges: Mapping[str, Scorer] = NO_JUDGES,
     *,
     stream: str = "evaluation",
 ) -> dict[str, Any]:
@@ -62,23 +66,21 @@ def evaluate_policy(
 
     Args:
         score: the reward model.
-        gold: the rule that simulated labelers ranked by, where they did.
+        judges: others that see the completions, by name (`JUDGES`).
         stream: calls with another name draw other completions.
 
     Returns:
         `reward_mean`, `reward_ci95` (bootstrap over prompts), `reward_std`, `kl` and `length_mean`
         per completion, `eos_fraction`, `distinct_words`, `distinct_bigrams`, `repetition`,
-        `prompts` and `samples`; with a gold rule `gold_mean` and `gold_ci95`. What cannot be had
-        is None.
+        `prompts` and `samples`; `…_mean` and `…_ci95` of every judge. What cannot be had is None.
     """
-    judge: Scorer = _no_scores if score is None else score
     rollouts = []
     for start in range(0, len(prompts), EVALUATION_BATCH):
         rollouts.append(
             collect_rollout(
                 policy,
                 tokenizer,
-                judge,
+                score or _no_scores,
                 prompts[start : start + EVALUATION_BATCH],
                 report,
                 temperature=config.temperature,
@@ -86,7 +88,7 @@ def evaluate_policy(
                 seed=derive_seed(config.seed, stream, start),
             )
         )
-    names = (*FIGURES, *(GOLD_FIGURES if gold is not None else ()))
+    names = (*FIGURES, *(f"{name}_{figure}" for name in judges for figure in ("mean", "ci95")))
     figures: dict[str, Any] = {**dict.fromkeys(names), "prompts": len(prompts), "samples": []}
     if not rollouts:
         return figures
@@ -101,12 +103,11 @@ def evaluate_policy(
         figures["reward_mean"] = rewards.mean().item()
         figures["reward_ci95"] = bootstrap_interval(rewards.tolist(), ids)
         figures["reward_std"] = rewards.std(correction=0).item()
-    if gold is not None:
-        judged = list(gold(prompts, texts))
+    for name, judge in judges.items():
+        judged = _ask(name, judge, prompts, texts)
         for row, value in zip(rows, judged, strict=True):
-            row["gold"] = value
-        figures["gold_mean"] = sum(judged) / len(judged)
-        figures["gold_ci95"] = bootstrap_interval(judged, ids)
+            row[name] = value
+        figures |= _judge_figures(name, judged, ids)
     return figures | {
         "kl": torch.cat([rollout.kl for rollout in rollouts]).mean().item(),
         "length_mean": torch.cat([rollout.lengths for rollout in rollouts]).mean().item(),
@@ -126,7 +127,7 @@ def best_of_n(
     config: EvaluationSettings,
     report: Report,
     n: int,
-    gold: Scorer | None = None,
+    judges: Mapping[str, Scorer] = NO_JUDGES,
 ) -> dict[str, Any]:
     """The policy as it is, n completions of each prompt, of which the scorer takes the best.
 
@@ -136,7 +137,7 @@ def best_of_n(
 
     Returns:
         `n`, `reward_mean`, `reward_ci95` (bootstrap over prompts), `kl` from the policy itself,
-        log n − (n − 1)/n, `length_mean` in tokens; with a gold rule `gold_mean` and `gold_ci95`.
+        log n − (n − 1)/n, `length_mean` in tokens; `…_mean` and `…_ci95` of every judge.
     """
     rewards: list[float] = []
     lengths: list[float] = []
@@ -159,18 +160,32 @@ def best_of_n(
         lengths += rollout.lengths[best].tolist()
         texts += [rollout.texts[row] for row in best]
     ids = [prompt.id for prompt in prompts]
-    figures = {
+    figures: dict[str, Any] = {
         "n": n,
         "reward_mean": sum(rewards) / len(rewards),
         "reward_ci95": bootstrap_interval(rewards, ids),
         "kl": math.log(n) - (n - 1) / n,
         "length_mean": sum(lengths) / len(lengths),
     }
-    if gold is not None:
-        judged = list(gold(prompts, texts))
-        figures["gold_mean"] = sum(judged) / len(judged)
-        figures["gold_ci95"] = bootstrap_interval(judged, ids)
+    for name, judge in judges.items():
+        figures |= _judge_figures(name, _ask(name, judge, prompts, texts), ids)
     return figures
+
+
+def _ask(name: str, judge: Scorer, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+    judged = list(judge(prompts, texts))
+    if not all(map(math.isfinite, judged)):
+        raise TrainingError(
+            f"The {name.replace('_', ' ')} gave a reward that is not finite; judge without it."
+        )
+    return judged
+
+
+def _judge_figures(name: str, judged: Sequence[float], ids: Sequence[str]) -> dict[str, Any]:
+    return {
+        f"{name}_mean": sum(judged) / len(judged),
+        f"{name}_ci95": bootstrap_interval(judged, ids),
+    }
 
 
 def compare_samples(
@@ -182,11 +197,13 @@ def compare_samples(
         before, after: `samples` of two calls of `evaluate_policy` with the same prompts.
 
     Returns:
-        `win_rate` under the reward model and `gold_win_rate` under the gold rule, ties half, each
-        with its `_ci95` (bootstrap over prompts); those without a judge are left out.
+        `win_rate` under the reward model, `gold_win_rate` under the gold rule and
+        `second_opinion_win_rate`, ties half, each with its `_ci95` (bootstrap over prompts); those
+        without a judge are left out.
     """
     compared: dict[str, Any] = {}
-    for name, figure in (("reward", "win_rate"), ("gold", "gold_win_rate")):
+    for name in ("reward", *JUDGES):
+        figure = "win_rate" if name == "reward" else f"{name}_win_rate"
         pairs = [
             (old["prompt_id"], new[name] - old[name])
             for old, new in zip(before, after, strict=True)

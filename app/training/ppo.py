@@ -18,7 +18,7 @@ that was killed goes on from its checkpoint exactly as if nothing had happened.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from app.training.held_out_watch import HeldOutWatch
 from app.training.kl import make_controller
 from app.training.policy import load_policy
 from app.training.policy_evaluation import (
+    NO_JUDGES,
     best_of_n,
     compare_samples,
     evaluate_policy,
@@ -80,7 +81,7 @@ def train_policy(
     eval_prompts: Sequence[Prompt],
     run_dir: Path,
     report: Report,
-    gold: Scorer | None = None,
+    judges: Mapping[str, Scorer] = NO_JUDGES,
     positive_class: int | None = None,
 ) -> PPOResult:
     """Tune the policy of one folder against the reward model of another; see `tune_policy`.
@@ -89,7 +90,7 @@ def train_policy(
     """
     report.progress(0.0, "Loading the reward model")
     score = load_scorer(reward_model_dir, positive_class)
-    return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report, gold)
+    return tune_policy(config, policy_dir, score, prompts, eval_prompts, run_dir, report, judges)
 
 
 def tune_policy(
@@ -100,21 +101,22 @@ def tune_policy(
     eval_prompts: Sequence[Prompt],
     run_dir: Path,
     report: Report,
-    gold: Scorer | None = None,
+    judges: Mapping[str, Scorer] = NO_JUDGES,
 ) -> PPOResult:
     """Tune the policy against any scorer; run again on the same `run_dir` it goes on where it was.
 
     Leaves the tuned policy in `run_dir/model`, an ordinary model folder. Reports at every
     iteration, counted from 1: `reward_mean`, `reward_std`, `kl`, `kl_coef`, `objective`,
     `policy_loss`, `value_loss`, `clip_fraction`, `approx_kl`, `entropy`, `length_mean`,
-    `eos_fraction`, `grad_norm` and the seconds of each stage. `gold` judges the report alone.
+    `eos_fraction`, `grad_norm` and the seconds of each stage. `judges`, by name, see
+    the held-out prompts alone.
 
     Raises:
         TrainingError: nothing to train on, a policy that cannot be used, a reward, loss or
             log-probability that is not finite.
         Cancelled: the run was asked to stop.
     """
-    run = _Run(config, policy_dir, score, prompts, eval_prompts, run_dir, report, gold)
+    run = _Run(config, policy_dir, score, prompts, eval_prompts, run_dir, report, judges)
     if not run.resume():
         run.measure_start()
     while run.goes_on():
@@ -135,11 +137,11 @@ class _Run:
         eval_prompts: Sequence[Prompt],
         run_dir: Path,
         report: Report,
-        gold: Scorer | None,
+        judges: Mapping[str, Scorer],
     ) -> None:
         report.progress(0.0, "Loading the policy")
         self.config, self.report = config, report
-        self.score, self.gold = score, gold
+        self.score, self.judges = score, judges
         self.policy_dir, self.model_dir = policy_dir, run_dir / "model"
         self.tokenizer, self.policy = load_policy(policy_dir, config.lora_rank, config.seed)
         if not self.tokenizer.chat_template:
@@ -200,7 +202,7 @@ class _Run:
                 self.config,
                 self.report,
                 n,
-                self.gold,
+                self.judges,
             )
             self.meter.work(n * len(self.eval_prompts))
         self.checkpoints.save(0, self._state())
@@ -330,7 +332,7 @@ class _Run:
             self.eval_prompts,
             self.config,
             self.report,
-            self.gold,
+            self.judges,
             stream=stream,
         )
         self.meter.work(len(self.eval_prompts))

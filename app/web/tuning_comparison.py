@@ -27,7 +27,13 @@ KINDS = ("ppo", "dpo")
 MOST_JOBS = 5
 """Columns of a table."""
 SAMPLE_COLUMNS = 3
-JUDGES = {"reward_mean": "reward model", "gold_mean": "gold rule"}
+SECOND = "second_opinion"
+"""In a job's config and at the start of its figures' names."""
+JUDGES = {
+    "reward_mean": "reward model",
+    "gold_mean": "gold rule",
+    "second_opinion_mean": "second opinion",
+}
 """The figures that name a winner, and who gives them."""
 
 
@@ -67,6 +73,8 @@ class Group:
 
     policy: str
     judge: str | None
+    second_opinion: str | None
+    """The reward model that judged all of them without being tuned against."""
     prompts: int
     contenders: list[Contender]
     left_out: int
@@ -124,15 +132,23 @@ def group_key(job: Job) -> tuple[Any, ...]:
 def _describe_group(session: Session, project_id: str, jobs: Sequence[Job], asked: str) -> Group:
     shown = sorted(jobs, key=lambda one: one.id != asked)[:MOST_JOBS]
     shown.sort(key=lambda one: one.id, reverse=True)
-    contenders = [_describe_contender(session, one) for one in shown]
-    before = shown[0].outputs.get("before") or {}
+    seconds = {one.config.get(SECOND) for one in shown}
+    second = seconds.pop() if len(seconds) == 1 else None
+    contenders = [_describe_contender(session, one, second) for one in shown]
+    before = _comparable(shown[0].outputs.get("before") or {}, second)
     best_of: Mapping[str, Any] = next(
-        (one.outputs["best_of"] for one in shown if one.outputs.get("best_of")), {}
+        (
+            _comparable(one.outputs["best_of"], second)
+            for one in shown
+            if one.outputs.get("best_of")
+        ),
+        {},
     )
     policy, judge = str(shown[0].config.get("policy")), find_judge(shown[0])
     return Group(
         policy=policy,
         judge=judge,
+        second_opinion=second,
         prompts=before.get("prompts") or 0,
         contenders=contenders,
         left_out=len(jobs) - len(shown),
@@ -145,7 +161,12 @@ def _describe_group(session: Session, project_id: str, jobs: Sequence[Job], aske
     )
 
 
-def _describe_contender(session: Session, job: Job) -> Contender:
+def _comparable(figures: Mapping[str, Any], second: str | None) -> dict[str, Any]:
+    """Without the second opinion where not all asked the same one."""
+    return {name: value for name, value in figures.items() if second or not name.startswith(SECOND)}
+
+
+def _describe_contender(session: Session, job: Job, second: str | None) -> Contender:
     outputs = job.outputs
     model = session.get(Model, outputs["model_id"]) if outputs.get("model_id") else None
     snapshot_id = outputs.get("snapshot_id") or (model.snapshot_id if model else None)
@@ -159,8 +180,8 @@ def _describe_contender(session: Session, job: Job) -> Contender:
         model=model,
         snapshot=session.get(Snapshot, snapshot_id) if snapshot_id else None,
         seconds=(ended - started).total_seconds() if started and ended else None,
-        after=outputs["after"],
-        wins=outputs.get("comparison") or {},
+        after=_comparable(outputs["after"], second),
+        wins=_comparable(outputs.get("comparison") or {}, second),
         kept_iteration=outputs.get("kept_iteration"),
         stopped=outputs.get("stopped") or "",
     )
@@ -315,7 +336,7 @@ def _address_of_other(
     config = jobs[0].config
     same = {
         name: config[name]
-        for name in ("eval_prompts", "temperature", "max_new_tokens", "seed")
+        for name in ("eval_prompts", "temperature", "max_new_tokens", "seed", SECOND)
         if config.get(name) is not None
     }
     if kind == "dpo" and contenders[0].snapshot is not None:

@@ -24,6 +24,7 @@ LOOK = "eval_"
 TRAILS = (
     ("kl", "reward_mean", "Reward against KL", "KL, nats", "reward"),
     ("kl", "gold_mean", "Gold rule against KL", "KL, nats", "gold rule"),
+    ("kl", "second_opinion_mean", "Second opinion against KL", "KL, nats", "second opinion"),
     ("length_mean", "reward_mean", "Reward against length", "tokens", "reward"),
 )
 """Horizontal and vertical figure of each plot, its title and what its axes are."""

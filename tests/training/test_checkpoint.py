@@ -97,6 +97,13 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(TrainingError, match="another configuration"):
         load(tmp_path, {"seed": 1})
+    with pytest.raises(TrainingError, match="another configuration"):
+        load(tmp_path, {"seed": 0, "added_later": 1})
+
+
+def test_an_option_that_a_later_version_adds_lets_a_run_go_on(tmp_path):
+    save(tmp_path, 1)
+    assert load(tmp_path, {"seed": 0, "added_later": None})["step"] == 1
 
 
 def test_an_empty_directory_has_no_checkpoint(tmp_path):

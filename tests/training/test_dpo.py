@@ -333,7 +333,7 @@ def test_both_judges_are_asked_about_the_same_texts(policy_dir, tmp_path):
     def shortness(prompts, completions):
         return [-float(len(text)) for text in completions]
 
-    result = tune(SMALL, policy_dir, tmp_path, score=lowercase_share, gold=shortness)
+    result = tune(SMALL, policy_dir, tmp_path, score=lowercase_share, judges={"gold": shortness})
     for measured in (result.before, result.after):
         rows = measured["samples"]
         assert len(rows) == measured["prompts"] == 4

@@ -53,7 +53,7 @@ def policy_dir(tmp_path_factory):
     return make_policy(tmp_path_factory.mktemp("policy"))
 
 
-def tune(config, policy_dir, run_dir, report=None, score=lowercase_share, prompts=None):
+def tune(config, policy_dir, run_dir, report=None, score=lowercase_share, prompts=None, **judges):
     return tune_policy(
         config,
         policy_dir,
@@ -62,6 +62,7 @@ def tune(config, policy_dir, run_dir, report=None, score=lowercase_share, prompt
         make_prompts(16)[12:],
         run_dir,
         report or RecordingReport(),
+        judges,
     )
 
 
@@ -159,6 +160,34 @@ def test_the_best_of_several_completions_is_what_tuning_has_to_beat(policy_dir, 
     assert best_of["reward_mean"] > result.before["reward_mean"]
     low, high = best_of["reward_ci95"]
     assert low <= best_of["reward_mean"] <= high
+
+
+def test_judges_see_the_held_out_prompts_alone_and_change_nothing(policy_dir, tmp_path):
+    asked = []
+
+    def judge(prompts, texts):
+        asked.extend(prompt.id for prompt in prompts)
+        return [float(len(text)) for text in texts]
+
+    plain, judged = RecordingReport(), RecordingReport()
+    alone = tune(SMALL, policy_dir, tmp_path / "alone", plain)
+    result = tune(SMALL, policy_dir, tmp_path / "judged", judged, second_opinion=judge)
+    held_out = {prompt.id for prompt in make_prompts(16)[12:]}
+    assert set(asked) == held_out
+    assert len(asked) == 4 * len(held_out), "before, at both looks, after"
+    assert judged.series["policy_loss"] == plain.series["policy_loss"]
+    assert sorted(judged.series["eval_second_opinion_mean"]) == [2, 4]
+    assert "eval_second_opinion_mean" not in plain.series
+    assert result.after["reward_mean"] == alone.after["reward_mean"]
+    lengths = [len(row["completion"]) for row in result.after["samples"]]
+    assert [row["second_opinion"] for row in result.after["samples"]] == lengths
+    assert result.after["second_opinion_mean"] == sum(lengths) / len(lengths)
+
+    def broken(_prompts, texts):
+        return [math.nan] * len(texts)
+
+    with pytest.raises(TrainingError, match="second opinion gave a reward that is not finite"):
+        tune(SMALL, policy_dir, tmp_path / "broken", second_opinion=broken)
 
 
 def test_minibatches_hold_every_row_once_and_keep_the_completions_of_a_prompt_together():

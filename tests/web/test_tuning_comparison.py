@@ -138,6 +138,22 @@ def test_jobs_that_answered_otherwise_are_not_held_against_each_other(
     )
 
 
+def test_a_second_opinion_counts_where_all_asked_the_same_one(
+    app: FastAPI, admin_client: TestClient, project_id: str
+) -> None:
+    asked = {"second_opinion_mean": 0.5, "second_opinion_ci95": [0.4, 0.6]}
+    for kind, figures in (("ppo", PPO), ("dpo", DPO)):
+        add_job(app, project_id, kind, {**figures, **asked}, second_opinion="other-judge")
+    page = read(admin_client, project_id)
+    assert "By the second opinion" in page
+    assert 'the second opinion by <a href="/models/other-judge">' in page
+    assert "Second opinion mean" in page
+    add_job(app, project_id, "dpo", {**DPO, **asked}, second_opinion="third-judge")
+    page = read(admin_client, project_id)
+    assert page.count("From writer ") == 1, "still one group"
+    assert "econd opinion" not in page
+
+
 def test_one_job_leads_to_the_other_kind_on_the_same_terms(
     app: FastAPI, admin_client: TestClient, project_id: str
 ) -> None:

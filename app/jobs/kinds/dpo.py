@@ -14,8 +14,9 @@ from app.jobs.kind import JobKind, Report
 from app.jobs.kinds.policy_tuning import (
     Tuned,
     adopt_policy,
-    find_gold_rule,
-    load_gold_rule,
+    check_second_opinion,
+    describe_judges,
+    load_judges,
     read_prompts,
     split_prompts,
     write_prompts,
@@ -52,6 +53,7 @@ def check(session: Session, project_id: str | None, config: DPOConfig) -> None:
         require_model(
             session, config.reward_model, "reward_model", ModelKind.REWARD_MODEL, local=True
         )
+    check_second_opinion(session, config.second_opinion, config.reward_model)
     if project_id is None:
         raise Invalid(
             "A policy is tuned on a project's rankings.", fields={"project_id": "a project's id"}
@@ -90,7 +92,7 @@ def export_inputs(
         {
             "policy": asdict(policy),
             "reward_model": asdict(model_files(settings, judge)) if judge else None,
-            "gold_rule": find_gold_rule(session, snapshot),
+            **describe_judges(session, settings, snapshot, config.second_opinion),
         },
     )
 
@@ -148,7 +150,7 @@ def run(run_dir: Path, config: DPOConfig, report: Report) -> None:
         run_dir,
         report,
         score=score,
-        gold=load_gold_rule(inputs["gold_rule"]),
+        judges=load_judges(inputs),
     )
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})
     write_result(run_dir, result.before, result.after, result.comparison)

@@ -4,19 +4,28 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
+from app.inference.catalogue import ModelFiles
 from app.jobs.run_directory import write_json
 from app.labeling.simulated_rule import RULE_NAME, measure_completion, utility
 from app.models import Job, Model, ModelKind, Prompt, Ranking, Snapshot, SnapshotRanking, User
 from app.registry.adoption import adopt_model, noted_weights
 from app.registry.lineage import learned_from_simulated
-from app.registry.service import find_folder, record_weights
+from app.registry.service import (
+    find_folder,
+    get_model,
+    model_files,
+    record_weights,
+    require_model,
+    resolve_files,
+)
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,17 +134,46 @@ def find_gold_rule(session: Session, snapshot: Snapshot | None) -> str | None:
     return RULE_NAME if list(rules) == [RULE_NAME] else None
 
 
-def load_gold_rule(name: str | None) -> "Scorer | None":
-    """The rule of `find_gold_rule` as a function of prompts and completions."""
-    if name != RULE_NAME:
-        return None
+def check_second_opinion(session: Session, second: str | None, reward_model: str | None) -> None:
+    """Refuse a second opinion that is no reward model with files, or that is the first one."""
+    if second is None:
+        return
+    require_model(session, second, "second_opinion", ModelKind.REWARD_MODEL, local=True)
+    if second == reward_model:
+        raise Invalid(
+            "The second opinion is the reward model itself, so it could only agree.",
+            fields={"second_opinion": "another reward model"},
+        )
 
-    def judge(prompts: "Sequence[TrainingPrompt]", completions: Sequence[str]) -> list[float]:
-        # The rule reads the completion alone.
-        assert len(prompts) == len(completions)
-        return [utility(measure_completion(text)) for text in completions]
 
-    return judge
+def describe_judges(
+    session: Session, settings: Settings, snapshot: Snapshot | None, second: str | None
+) -> dict[str, Any]:
+    """Who judges beside the reward model, as `load_judges` reads it from a job's inputs."""
+    files = model_files(settings, get_model(session, second)) if second else None
+    return {
+        "gold_rule": find_gold_rule(session, snapshot),
+        "second_opinion": asdict(files) if files else None,
+    }
+
+
+def load_judges(inputs: Mapping[str, Any]) -> "dict[str, Scorer]":
+    """The judges of `describe_judges`, by the names of `app.training.policy_evaluation.JUDGES`."""
+    from app.training.reward_scorer import load_scorer
+
+    judges: dict[str, Scorer] = {}
+    if inputs.get("gold_rule") == RULE_NAME:
+        judges["gold"] = _apply_rule
+    if inputs.get("second_opinion"):
+        files = ModelFiles(**inputs["second_opinion"])
+        judges["second_opinion"] = load_scorer(resolve_files(files), files.positive_class)
+    return judges
+
+
+def _apply_rule(prompts: "Sequence[TrainingPrompt]", completions: Sequence[str]) -> list[float]:
+    # The rule reads the completion alone.
+    assert len(prompts) == len(completions)
+    return [utility(measure_completion(text)) for text in completions]
 
 
 def write_result(

@@ -14,8 +14,9 @@ from app.jobs.kind import JobKind, Report
 from app.jobs.kinds.policy_tuning import (
     Tuned,
     adopt_policy,
-    find_gold_rule,
-    load_gold_rule,
+    check_second_opinion,
+    describe_judges,
+    load_judges,
     read_prompts,
     split_prompts,
     write_prompts,
@@ -43,6 +44,7 @@ def check(session: Session, project_id: str | None, config: PPOConfig) -> None:
     """Refuse an unknown policy or reward model, and a project with too few prompts."""
     require_model(session, config.policy, "policy", ModelKind.POLICY, local=True)
     require_model(session, config.reward_model, "reward_model", ModelKind.REWARD_MODEL, local=True)
+    check_second_opinion(session, config.second_opinion, config.reward_model)
     if project_id is None:
         raise Invalid(
             "A policy is tuned on a project's prompts.", fields={"project_id": "a project's id"}
@@ -80,7 +82,9 @@ def export_inputs(
         {
             "policy": asdict(model_files(settings, policy)),
             "reward_model": asdict(model_files(settings, reward_model)),
-            "gold_rule": find_gold_rule(session, _snapshot_of(session, reward_model)),
+            **describe_judges(
+                session, settings, _snapshot_of(session, reward_model), config.second_opinion
+            ),
         },
     )
 
@@ -94,7 +98,6 @@ def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
     report.progress(0.0, "Fetching the models")
     policy = resolve_files(ModelFiles(**inputs["policy"]))
     judge = ModelFiles(**inputs["reward_model"])
-    gold = load_gold_rule(inputs.get("gold_rule"))
     result = train_policy(
         config,
         policy,
@@ -103,7 +106,7 @@ def run(run_dir: Path, config: PPOConfig, report: Report) -> None:
         held_out,
         run_dir,
         report,
-        gold,
+        load_judges(inputs),
         judge.positive_class,
     )
     note_weights(run_dir, {MODEL_DIR: result.model_dir, config.policy: policy})

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.demo.labelers import ensure_simulated_labelers
 from app.jobs.kinds import dpo, ppo, reward_model
-from app.jobs.kinds.policy_tuning import PROMPTS_FILE, find_gold_rule, load_gold_rule, split_prompts
+from app.jobs.kinds.policy_tuning import PROMPTS_FILE, find_gold_rule, load_judges, split_prompts
 from app.labeling.simulated_rule import RULE_NAME
 from app.models import Job, Model, ModelKind, ModelSource, Project, Snapshot
 from app.preferences.snapshots import create_snapshot
@@ -31,6 +31,9 @@ SMALL = {
     "max_new_tokens": 6,
     "eval_prompts": 3,
 }
+
+PPO_TOO = ("policy", "lora_rank", "max_new_tokens", "eval_prompts")
+"""Of `SMALL`, what PPO knows as well."""
 
 
 def ranked_project(
@@ -127,6 +130,46 @@ def test_the_reward_model_of_the_same_pairs_judges_and_ppo_holds_out_the_same_pr
     assert {"win_rate", "gold_win_rate"} <= set(against["comparison"])
 
 
+def test_a_second_reward_model_judges_what_the_first_one_was_tuned_against(
+    sqlite_database: Database, data: Settings, tmp_path: Path
+) -> None:
+    with sqlite_database.write() as session:
+        project_id = ranked_project(session, tmp_path).id
+    small = {"backbone": "bert", "max_length": 64, "eval_fraction": 0.25}
+    first, second = (
+        run_job(sqlite_database, data, reward_model.KIND, project_id, {**small, "seed": seed})[0]
+        for seed in (0, 1)
+    )
+    opinion = {"second_opinion": second["model_id"]}
+    by_dpo, _ = run_job(
+        sqlite_database,
+        data,
+        dpo.KIND,
+        project_id,
+        {**SMALL, "reward_model": first["model_id"], **opinion},
+    )
+    steps = {"iterations": 1, "prompts_per_iteration": 2, "minibatches": 1}
+    known = {name: value for name, value in SMALL.items() if name in PPO_TOO}
+    by_ppo, _ = run_job(
+        sqlite_database,
+        data,
+        ppo.KIND,
+        project_id,
+        {**known, **steps, "reward_model": first["model_id"], **opinion},
+    )
+    for outputs in (by_dpo, by_ppo):
+        for moment in ("before", "after"):
+            figures = outputs[moment]
+            low, high = figures["second_opinion_ci95"]
+            assert low <= figures["second_opinion_mean"] <= high
+            assert figures["second_opinion_mean"] != figures["reward_mean"], "another judge"
+        assert 0 <= outputs["comparison"]["second_opinion_win_rate"] <= 1
+    for judge in ("reward_mean", "second_opinion_mean"):
+        assert by_dpo["before"][judge] == pytest.approx(by_ppo["before"][judge], abs=1e-5), (
+            "the same policy answers the same prompts, and the same two judge it"
+        )
+
+
 def test_only_a_snapshot_of_simulated_labelers_has_a_gold_rule(
     database: Database, tmp_path: Path
 ) -> None:
@@ -140,9 +183,8 @@ def test_only_a_snapshot_of_simulated_labelers_has_a_gold_rule(
         mixed = create_snapshot(session, None, simulated.id)
         assert find_gold_rule(session, mixed) is None
         assert find_gold_rule(session, None) is None
-    assert load_gold_rule(None) is None
-    judge = load_gold_rule(RULE_NAME)
-    assert judge is not None
+    assert load_judges({"gold_rule": None}) == {}
+    judge = load_judges({"gold_rule": RULE_NAME})["gold"]
     prompts = [TrainingPrompt("p", [])] * 2
     plain, empty = judge(prompts, ["A short and plain text that says what it has to say.", ""])
     assert plain > 0 > empty

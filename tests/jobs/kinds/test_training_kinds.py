@@ -28,6 +28,8 @@ from tests.jobs.kinds.running import rank_imported, run_job
 from tests.projects.rounds_factory import make_model, make_project
 from tests.training.tiny import make_backbone, make_policy
 
+JUDGED = {"policy": "llama", "reward_model": "judge"}
+
 
 def test_rankings_become_a_reward_model_and_that_a_tuned_policy(
     database: Database, data: Settings, tmp_path: Path
@@ -162,6 +164,36 @@ def test_a_model_whose_import_was_cut_off_is_taken_over_once(
         ("ppo", {"policy": "llama", "reward_model": "bert"}, "reward_model"),
         ("ppo", {"policy": "llama", "reward_model": "judge"}, "project_id"),
         ("ppo", {"policy": "llama", "reward_model": "judge", "clip_range": 9}, "clip_range"),
+        (
+            "ppo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "judge"},
+            "second_opinion",
+        ),
+        (
+            "ppo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "llama"},
+            "second_opinion",
+        ),
+        (
+            "ppo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "nobody"},
+            "second_opinion",
+        ),
+        (
+            "dpo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "judge"},
+            "second_opinion",
+        ),
+        (
+            "dpo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "llama"},
+            "second_opinion",
+        ),
+        (
+            "dpo",
+            {"policy": "llama", "reward_model": "judge", "second_opinion": "nobody"},
+            "second_opinion",
+        ),
         ("dpo", {"policy": "nobody"}, "policy"),
         ("dpo", {"policy": "judge"}, "policy"),
         ("dpo", {"policy": "remote"}, "policy"),
