@@ -1,14 +1,15 @@
 """How good a reward model gets on debates it never saw.
 
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.reward_quality [debates] [seed …]
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python -m benchmarks.reward_quality [debates] [fold …]
 
 ../shared/data/ukp_pairs_dev.jsonl: people's preferences between arguments of one side of a debate.
-MiniLM learns at the defaults of RewardModelConfig, but for what LEARNING says; each seed holds out
-other topics, each one side of a debate. With `debates` before the seeds whole debates are held out,
-both sides of them, which is harder. The arguments of a side go SIZE to a task in PARTITIONS random
-partitions, with the pairs among them, so that a forward pass of an argument serves all its pairs:
-most of the pairs for a tenth of the passes that the pairs one by one would take. The accuracy is
-over every pair of what is held out, scored as the server scores.
+MiniLM learns at the defaults of RewardModelConfig, but for what LEARNING says. The topics, each one
+side of a debate, are dealt to FOLDS folds; each fold is held out once, and is the seed of its run.
+With `debates` before the folds whole debates are dealt, both sides together, which is harder. The
+arguments of a side go SIZE to a task in PARTITIONS random partitions, with the pairs among them, so
+that a forward pass of an argument serves all its pairs: most of the pairs for a tenth of the passes
+that the pairs one by one would take. The accuracy is over every pair of what is held out, scored as
+the server scores.
 """
 
 import json
@@ -31,8 +32,7 @@ from app.training.reward_model import train_reward_model
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ukp_pairs_dev.jsonl"
 BACKBONE = "minilm-l6"
-HELD_OUT_TOPICS = 4
-HELD_OUT_DEBATES = 3
+FOLDS = 5
 SIZE = 16
 PARTITIONS = 2
 LEARNING: dict[str, Any] = {"learning_rate": 1e-4, "tasks_per_batch": 2}
@@ -116,18 +116,16 @@ def make_tasks(pairs: Sequence[Pair], partitions: int, seed: int) -> list[Ranked
     return tasks
 
 
-def measure(
-    seed: int, pairs: Sequence[Pair], held_out_parts: int, backbone: Path
-) -> tuple[float, float]:
-    """The accuracy on what this seed holds out, and of the longer argument there."""
+def measure(fold: int, pairs: Sequence[Pair], backbone: Path) -> tuple[float, float]:
+    """The accuracy on what this fold holds out, and of the longer argument there."""
     parts = sorted({pair.part for pair in pairs})
-    random.Random(seed).shuffle(parts)
-    held_out = set(parts[:held_out_parts])
+    random.Random(0).shuffle(parts)
+    held_out = set(parts[fold::FOLDS])
     train = [pair for pair in pairs if pair.part not in held_out]
     test = [pair for pair in pairs if pair.part in held_out]
-    tasks = make_tasks(train, PARTITIONS, seed)
+    tasks = make_tasks(train, PARTITIONS, fold)
     # The trainer wants something to hold out for its own report; one part of what is trained on.
-    config = RewardModelConfig(backbone=BACKBONE, seed=seed, eval_fraction=0.0, **LEARNING)
+    config = RewardModelConfig(backbone=BACKBONE, seed=fold, eval_fraction=0.0, **LEARNING)
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
         result = train_reward_model(config, backbone, tasks, Path(folder), Printer())
@@ -148,7 +146,7 @@ def measure(
     accuracy = sum(wins) / len(wins)
     low, high = bootstrap_interval(wins, [pair.part for pair in test]) or (0.0, 0.0)
     print(
-        f"seed {seed}: accuracy {accuracy:.3f} ({low:.3f} to {high:.3f} over parts) on "
+        f"fold {fold}: accuracy {accuracy:.3f} ({low:.3f} to {high:.3f} over parts) on "
         f"{len(test)} pairs of {', '.join(sorted(held_out))}; the longer one {longer:.3f}; "
         f"{len(tasks)} tasks, {seconds:.0f} s",
         flush=True,
@@ -157,15 +155,14 @@ def measure(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure each seed and print the means."""
+    """Measure each fold and print the means."""
     whole_debates = "debates" in arguments
-    seeds = [int(text) for text in arguments if text != "debates"] or [0, 1, 2]
+    folds = [int(text) for text in arguments if text != "debates"] or list(range(FOLDS))
     backbone = ensure_starter(BACKBONE, Path("/tmp/podium-benchmarks"))
     pairs = read_pairs(whole_debates)
-    count = HELD_OUT_DEBATES if whole_debates else HELD_OUT_TOPICS
-    found = [measure(seed, pairs, count, backbone) for seed in seeds]
+    found = [measure(fold, pairs, backbone) for fold in folds]
     accuracy, longer = (sum(values) / len(values) for values in zip(*found, strict=True))
-    print(f"mean of {len(seeds)}: accuracy {accuracy:.3f}, the longer one {longer:.3f}")
+    print(f"mean of {len(folds)}: accuracy {accuracy:.3f}, the longer one {longer:.3f}")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,10 @@ class PPOConfig:
         5e-4, "Learning rate of Adam (eps 1e-5).", minimum=1e-8, maximum=1e-1
     )
     kl_coef: float = option(
-        0.1, "Weight of the KL penalty per token at the start.", minimum=0.0, maximum=10.0
+        0.1,
+        "Weight of the KL penalty per token at the start; 0 leaves the penalty out for good.",
+        minimum=0.0,
+        maximum=10.0,
     )
     kl_target: float | None = option(
         6.0,
