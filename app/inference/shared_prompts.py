@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from app.inference.block_attention import attend_blocks
 from app.inference.formatting import EncodedPair, pad_pairs
 
 ATTENTION = ("sdpa", "eager")
@@ -166,15 +167,22 @@ def shared_states(
             beyond = last - pairs[place].completion_start
             owners.append(number)
             scored.append(last if beyond < 0 else start + beyond)
+    states = run_rows(model, layout)
+    places = (torch.tensor(found, device=states.device) for found in (owners, scored))
+    return states[tuple(places)]
+
+
+def run_rows(model: Any, layout: Layout) -> Tensor:
+    """The trunk's last hidden state of every token of these rows, [B, T, H]; finite in padding."""
     device = next(model.parameters()).device
-    trunk = getattr(model, model.base_model_prefix)
-    states: Tensor = trunk(
-        input_ids=layout.input_ids.to(device),
-        position_ids=layout.positions.to(device),
-        attention_mask=block_mask(model, layout.segments.to(device)),
-        use_cache=False,
-    ).last_hidden_state
-    return states[torch.tensor(owners, device=device), torch.tensor(scored, device=device)]
+    with attend_blocks(model, layout.segments):
+        states: Tensor = model.base_model(
+            input_ids=layout.input_ids.to(device),
+            position_ids=layout.positions.to(device),
+            attention_mask=block_mask(model, layout.segments.to(device)),
+            use_cache=False,
+        ).last_hidden_state
+    return states
 
 
 def lay_out(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.inference.shared_prompts import block_mask, lay_out, row_cost
+from app.inference.shared_prompts import lay_out, row_cost, run_rows
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,4 @@ def _shared_states(
             begin, length = row * width + start, lengths[number]
             predictors[number, 0] = row * width + prompt_lengths[number] - 1
             predictors[number, 1 : length + 1] = torch.arange(begin, begin + length)
-    hidden: Tensor = model.base_model(
-        input_ids=layout.input_ids.to(device),
-        attention_mask=block_mask(model, layout.segments.to(device)),
-        position_ids=layout.positions.to(device),
-        use_cache=False,
-    ).last_hidden_state
-    return hidden.flatten(0, 1)[predictors.to(device)]
+    return run_rows(model, layout).flatten(0, 1)[predictors.to(device)]

@@ -21,10 +21,10 @@ from app.inference.shared_prompts import (
     ATTENTION,
     PADDING,
     PROBE_TOLERANCE,
-    block_mask,
     has_windows,
     lay_out,
     row_cost,
+    run_rows,
 )
 from app.training.logprobs import token_logprobs
 
@@ -96,14 +96,15 @@ def completion_logprobs(
             predictors += [first, *range(begin, begin + len(completion) - 1)]
             tokens += completion
     device = next(model.parameters()).device
-    segments = layout.segments.to(device)
-    shared = any(task.shared for task in tasks)
-    hidden: Tensor = model.base_model(
-        input_ids=layout.input_ids.to(device),
-        attention_mask=block_mask(model, segments) if shared else segments != PADDING,
-        position_ids=layout.positions.to(device),
-        use_cache=False,
-    ).last_hidden_state
+    if any(task.shared for task in tasks):
+        hidden = run_rows(model, layout)
+    else:
+        hidden = model.base_model(
+            input_ids=layout.input_ids.to(device),
+            attention_mask=(layout.segments != PADDING).to(device),
+            position_ids=layout.positions.to(device),
+            use_cache=False,
+        ).last_hidden_state
     head = model.get_output_embeddings()
     logprobs, _ = token_logprobs(
         hidden.flatten(0, 1)[torch.tensor(predictors, device=device)],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -26,7 +27,7 @@ from app.inference.classifying import classifier_logits, even_batches
 from app.inference.formatting import EncodedPair, encode_completions
 from app.inference.loading import load_model
 from app.inference.scoring import score, score_pairs
-from app.inference.shared_prompts import share_rows, shares_prompts
+from app.inference.shared_prompts import lay_out, run_rows, share_rows, shares_prompts
 from app.inference.starters import ensure_starter
 
 from .conftest import save_byte_tokenizer
@@ -226,3 +227,46 @@ def test_smollm2_scores_the_same_with_and_without_sharing(tmp_path: Path) -> Non
         results.append((logits.detach(), gradient))
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(results[0][1], results[1][1], atol=1e-5, rtol=1e-5)
+
+
+class Calls(TorchFunctionMode):
+    """How many tokens ask and how many are asked, of every attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """As it is."""
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            self.seen.append((args[0].shape[-2], args[1].shape[-2]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_computes_only_what_a_token_may_see() -> None:
+    model = llama()
+    assert shares_prompts(model)
+    long, short = [*range(1, 21)], [*range(1, 6)]
+    pairs = [EncodedPair([*long, *range(30, 30 + size)], None, 20) for size in (2, 3)]
+    pairs += [EncodedPair([*short, *range(40, 40 + size)], None, 5) for size in (4, 0, 1)]
+    with Calls() as calls:
+        states = run_rows(model, lay_out([(long, [[30, 31], [30, 31, 32]])], PAD))
+    assert calls.seen == 2 * [(20, 20), (2, 22), (3, 23)], "in each of two layers"
+    assert states.shape == (1, 25, 32)
+    with Calls() as calls:
+        together = classifier_logits(model, PAD, pairs, 4096, share_prompts=True)
+    assert max(asked for _, asked in calls.seen) == 23
+    torch.testing.assert_close(together, alone(model, pairs), atol=1e-5, rtol=0)
+
+
+def test_a_pass_that_is_computed_again_attends_by_its_mask() -> None:
+    model = llama()
+    layout = lay_out([([1, 2, 3, 4], [[5, 6], [7]])], PAD)
+    plain = run_rows(model, layout).detach()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    with Calls() as calls:
+        again = run_rows(model, layout)
+        again.sum().backward()
+    assert set(calls.seen) == {(7, 7)}
+    torch.testing.assert_close(again, plain, atol=1e-5, rtol=0)
