@@ -139,6 +139,7 @@ def peer_trainer(
     *,
     lora: bool,
     callbacks: list[Any],
+    learning_rate: float = LEARNING_RATE,
 ) -> Any:
     """TRL's PPOTrainer of a policy and a reward model, asked these prompts in a random order."""
     import torch
@@ -176,7 +177,7 @@ def peer_trainer(
         temperature=1.0,
         stop_token="eos",  # a token of text
         total_episodes=COMPLETIONS * iterations,
-        learning_rate=LEARNING_RATE,
+        learning_rate=learning_rate,
         optim="adamw_torch",
         gradient_checkpointing=False,
         bf16=False,
