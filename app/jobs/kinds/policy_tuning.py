@@ -142,7 +142,7 @@ def check_second_opinion(session: Session, second: str | None, reward_model: str
     if second == reward_model:
         raise Invalid(
             "The second opinion is the reward model itself, so it could only agree.",
-            fields={"second_opinion": "another reward model"},
+            fields={"second_opinion": "another than the reward model itself"},
         )
 
 
