@@ -33,13 +33,16 @@ def packed_linears(model: nn.Module, rows: int, steps: int) -> Iterator[None]:
         rows: rows of each product, which the layout is chosen for; others compute as well.
         steps: how many products each layer will do.
     """
-    layers = _linear_layers(model) if _pays(model, rows, steps) else []
+    packed: list[nn.Module] = []
     try:
-        for module, weight, bias in layers:
-            module.forward = _packed_forward(weight, bias, rows)
+        if _pays(model, rows, steps):
+            # One after the other, so that a merged weight is gone before the next is made.
+            for module, weight, bias in _linear_layers(model):
+                packed.append(module)
+                module.forward = _packed_forward(weight, bias, rows)
         yield
     finally:
-        for module, _, _ in layers:
+        for module in packed:
             module.__dict__.pop("forward", None)
 
 
@@ -56,20 +59,18 @@ def _pays(model: nn.Module, rows: int, steps: int) -> bool:
     )
 
 
-def _linear_layers(model: nn.Module) -> list[tuple[nn.Module, Tensor, Tensor | None]]:
+def _linear_layers(model: nn.Module) -> Iterator[tuple[nn.Module, Tensor, Tensor | None]]:
     """Every linear layer with its weight and bias; one with adapters as a whole."""
-    found: list[tuple[nn.Module, Tensor, Tensor | None]] = []
     waiting: list[nn.Module] = [model]
     while waiting:
         module: Any = waiting.pop()
         if type(module) is nn.Linear:
-            found.append((module, module.weight, module.bias))
+            yield module, module.weight, module.bias
         elif hasattr(module, "get_delta_weight"):
             if type(module.base_layer) is nn.Linear and not any(module.use_dora.values()):
-                found.append((module, _merged_weight(module), module.base_layer.bias))
+                yield module, _merged_weight(module), module.base_layer.bias
         else:
             waiting.extend(module.children())
-    return found
 
 
 def _merged_weight(layer: Any) -> Tensor:

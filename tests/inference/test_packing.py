@@ -1,5 +1,8 @@
 """Packed linear layers give what the layers give, and leave no trace."""
 
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -54,6 +57,25 @@ def test_adapters_are_merged_only_while_they_are_on(policy: PreTrainedModel) -> 
         with packed_linears(model, 8, 100):
             torch.testing.assert_close(model(input_ids=ids).logits, base, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(expected, base, atol=1e-2)
+
+
+def test_a_merged_weight_is_dropped_as_soon_as_it_is_packed(
+    policy: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Kept until the end they took as much memory as the packed copies.
+    merged: list[weakref.ref[torch.Tensor]] = []
+    merge = packing._merged_weight
+
+    def watched(layer: Any) -> torch.Tensor:
+        assert sum(weight() is not None for weight in merged) <= 1
+        weight = merge(layer)
+        merged.append(weakref.ref(weight))
+        return weight
+
+    monkeypatch.setattr(packing, "_merged_weight", watched)
+    with packed_linears(with_adapters(policy), 8, 100):
+        assert len(merged) > 5
+        assert sum(weight() is not None for weight in merged) <= 1
 
 
 def test_the_layers_are_their_own_again_also_after_an_error(policy: PreTrainedModel) -> None:
