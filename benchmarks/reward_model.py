@@ -19,6 +19,7 @@ its own, and prints seconds and peak memory.
 
 import gc
 import json
+import os
 import random
 import resource
 import subprocess
@@ -34,6 +35,7 @@ import torch
 from torch import nn
 
 from app.inference.starters import ensure_starter
+from app.inference.threads import KERNEL_CACHE
 from app.training.configs import RewardModelConfig
 from app.training.ranked_task import RankedTask
 from app.training.reward_model import HEAD_RATE, accumulate_gradients, train_reward_model
@@ -275,7 +277,8 @@ def show_growth(sizes: Sequence[int]) -> None:
     rows = []
     for size in sizes:
         command = [sys.executable, "-m", "benchmarks.reward_model", "grow", str(size)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept = {**KERNEL_CACHE, **os.environ}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=kept)
         row = json.loads(done.stdout.splitlines()[-1])
         rows.append(row)
         print(

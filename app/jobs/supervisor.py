@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.inference.quiet import QUIET_LIBRARIES
+from app.inference.threads import KERNEL_CACHE
 from app.jobs.kind import JobKind
 from app.jobs.relay import Relay, fingerprint
 from app.jobs.run import DISK_FULL, DISK_FULL_EXIT, EXIT_CODES, SUPERVISOR_VARIABLE
@@ -196,13 +197,14 @@ def start_child(run_dir: Path, settings: Settings) -> "subprocess.Popen[bytes]":
 
 
 def child_environment(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """The child's environment: its share of the processor, and no way to the database.
+    """The child's environment: its share of the machine, and no way to the database.
 
     Passive waiting costs a little on an idle machine, and keeps two busy processes from slowing
     each other down four times (`docs/decisions/0010-a-child-dies-with-its-worker.md`).
     """
     threads = str(settings.training_threads)
     return {
+        **KERNEL_CACHE,
         **{name: value for name, value in environment.items() if name != "PODIUM_DATABASE_URL"},
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,

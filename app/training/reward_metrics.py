@@ -13,6 +13,8 @@ from app.training.ranked_task import RankedTask
 CALIBRATION_BINS = 5
 HISTOGRAM_BINS = 20
 BOOTSTRAP_DRAWS = 1000
+# Of all draws together, so that memory does not grow with the prompts.
+GROUPS_AT_ONCE = 250_000
 
 
 def evaluate_rewards(tasks: Sequence[RankedTask], rewards: Sequence[Tensor]) -> dict[str, Any]:
@@ -138,8 +140,14 @@ def _resample(
     groups = len(sums)
     if groups < 2:
         return None
-    drawn = torch.randint(groups, (draws, groups), generator=torch.Generator().manual_seed(0))
-    found = statistic(torch.stack([column[drawn].sum(1) for column in sums.unbind(1)], dim=1))
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    at_once = max(1, GROUPS_AT_ONCE // groups)
+    for start in range(0, draws, at_once):
+        shape = (min(at_once, draws - start), groups)
+        drawn = torch.randint(groups, shape, generator=generator)
+        parts.append(torch.stack([column[drawn].sum(1) for column in sums.unbind(1)], dim=1))
+    found = statistic(torch.cat(parts))
     found = found[found.isfinite()]
     if 2 * len(found) < draws:
         return None

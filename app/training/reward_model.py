@@ -184,7 +184,11 @@ def train_reward_model(
     if len(batches) > done:
         checkpoints.save(len(batches), state())
     report.progress(meter.fraction, "Centring rewards", meter.eta_seconds)
-    network.shift(-torch.cat(score(train, len(batches))).mean().item())
+    total = 0.0
+    for start in range(0, len(train), SCORED_TASKS):
+        part = score(train[start : start + SCORED_TASKS], len(batches))
+        total += torch.cat(part).double().mean(dim=1).sum().item()
+    network.shift(-total / _completions(train))
     metrics = describe_rewards(
         Scored(held_out, evaluate(len(batches))), Scored(unseen, score(unseen, len(batches)))
     )

@@ -7,7 +7,7 @@ import torch
 
 from app.inference.catalogue import ModelFiles
 from app.inference.loading import ModelCache, ModelUnavailable, load_model
-from app.inference.threads import choose_threads
+from app.inference.threads import KERNEL_CACHE, choose_threads
 
 
 def test_policy_loads_in_float32_padding_on_the_left(policy_dir: Path) -> None:
@@ -101,7 +101,15 @@ def test_missing_starter_is_unavailable(tmp_path: Path) -> None:
     ("asked", "environment", "expected"),
     [
         (3, {}, {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}),
-        (None, {"OMP_NUM_THREADS": "5"}, {"OMP_NUM_THREADS": "5", "OMP_WAIT_POLICY": "PASSIVE"}),
+        (
+            None,
+            {"OMP_NUM_THREADS": "5", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"},
+            {
+                "OMP_NUM_THREADS": "5",
+                "OMP_WAIT_POLICY": "PASSIVE",
+                "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7",
+            },
+        ),
         (
             None,
             {"OMP_WAIT_POLICY": "ACTIVE"},
@@ -118,7 +126,7 @@ def test_threads_are_set_for_openmp_and_torch(
     before = torch.get_num_threads()
     try:
         chosen = choose_threads(asked, environment)
-        assert environment == expected
+        assert environment == {**KERNEL_CACHE, **expected}
         assert str(chosen) == expected["OMP_NUM_THREADS"]
         assert torch.get_num_threads() == chosen
     finally:

@@ -19,9 +19,9 @@ from app.jobs.run import (
     failure_reason,
 )
 from app.jobs.run_directory import LOCK_HELD_EXIT, read_outcome, try_lock, write_json
-from app.jobs.supervisor import describe_exit
+from app.jobs.supervisor import child_environment, describe_exit
 from app.models import JobState
-from app.settings import ROOT
+from app.settings import ROOT, Settings
 from app.training.report import TrainingError
 
 
@@ -72,6 +72,22 @@ def test_a_folder_runs_by_hand_without_a_database(run_dir: Path) -> None:
     assert outcome.state == JobState.SUCCEEDED
     assert json.loads((run_dir / "checkpoint.json").read_text()) == list(range(1, 13))
     assert read_outcome(run_dir, 2) is None
+
+
+def test_a_child_gets_its_share_of_the_machine_and_no_database() -> None:
+    given = {
+        "HOME": "/home/podium",
+        "OMP_NUM_THREADS": "64",
+        "PODIUM_DATABASE_URL": "postgresql://podium:secret@127.0.0.1/podium",
+    }
+    environment = child_environment(given, Settings(training_threads=3))
+    assert "PODIUM_DATABASE_URL" not in environment
+    assert environment["HOME"] == "/home/podium"
+    assert environment["OMP_NUM_THREADS"] == "3"
+    # Without it the memory of a training run grows with every new shape, up to 1,024 of them.
+    assert environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "96"
+    chosen = child_environment({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"}, Settings())
+    assert chosen["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
 
 
 def test_sigterm_stops_at_the_next_safe_point_and_a_second_child_finds_the_lock_held(

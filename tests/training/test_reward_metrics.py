@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from app.training import reward_metrics
 from app.training.ranked_task import RankedTask, split_tasks
 from app.training.report import TrainingError
 from app.training.reward_metrics import bootstrap_interval, evaluate_rewards, human_agreement
@@ -118,6 +119,16 @@ def test_the_interval_draws_whole_prompts():
     # Two prompts, all pairs right in one and wrong in the other: the mean of a draw is 0, ½ or 1.
     assert bootstrap_interval([1.0] * 50 + [0.0] * 50, ["a"] * 50 + ["b"] * 50) == [0.0, 1.0]
     assert bootstrap_interval([1.0, 0.0], ["a", "a"]) is None
+
+
+def test_a_bootstrap_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [float(n % 7) for n in range(60)]
+    groups = [str(n // 3) for n in range(60)]
+    whole = bootstrap_interval(values, groups, draws=333)
+    monkeypatch.setattr(reward_metrics, "GROUPS_AT_ONCE", 20 * 50)
+    assert bootstrap_interval(values, groups, draws=333) == whole
+    monkeypatch.setattr(reward_metrics, "GROUPS_AT_ONCE", 1)
+    assert bootstrap_interval(values, groups, draws=333) == whole
 
 
 def test_no_prompt_is_on_both_sides_of_the_split():
