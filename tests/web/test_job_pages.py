@@ -213,7 +213,7 @@ def test_cancelling_twice_is_a_note_and_not_an_error_page(
 def test_a_result_has_its_figures_before_and_after_with_intervals(
     app: FastAPI, admin_client: TestClient, ppo_job: str
 ) -> None:
-    before = {"reward_mean": -0.5, "reward_ci95": [-0.75, -0.25], "kl": 0.0, "prompts": 16}
+    before = {"reward_mean": -0.5, "reward_ci95": [-0.75, -0.25], "kl": -1.011e-4, "prompts": 16}
     after = {"reward_mean": 0.25, "reward_ci95": [0.125, 0.5], "kl": 4.5, "prompts": 16}
     with app.state.database.write() as session:
         outputs = {"model_id": "smollm2-135m-instruct", "before": before, "after": after}
@@ -223,6 +223,7 @@ def test_a_result_has_its_figures_before_and_after_with_intervals(
     text = re.sub(r"\s+", " ", text)
     assert "(n = 16)" in text
     assert "Reward mean -0.5 -0.75 to -0.25 0.25 0.125 to 0.5 +0.75" in text
+    assert "KL 0 4.5 +4.5" in text, "the rounding of log-probabilities is no figure"
 
 
 def test_a_result_without_a_judge_has_no_empty_rows_and_one_with_it_has_win_rates(
