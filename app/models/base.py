@@ -57,14 +57,19 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """A new identifier of 32 hex digits that sorts by the time it was made (as UUID version 7)."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """A new identifier of 32 hex digits that sorts by the time it was made.
+
+    As UUID version 7 with the fraction of the millisecond in front of the random part (RFC 9562,
+    section 6.2, method 3): 12 digits of milliseconds, 5 of nanoseconds, 15 random ones.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    return f"{milliseconds:012x}{rest:05x}{secrets.token_hex(8)[1:]}"
 
 
 def new_ids(count: int) -> list[str]:
-    """New identifiers that sort in the order of the list, though made in one millisecond."""
-    first = new_id()
-    return [f"{first[:12]}{number:08x}{secrets.token_hex(6)}" for number in range(count)]
+    """New identifiers that sort in the order of the list, though made at one moment."""
+    moment = new_id()[:17]
+    return [f"{moment}{number:06x}{secrets.token_hex(5)[1:]}" for number in range(count)]
 
 
 def opaque_id() -> str:
