@@ -185,6 +185,7 @@ def train_reward_model(
         checkpoints.save(len(batches), state())
     report.progress(meter.fraction, "Centring rewards", meter.eta_seconds)
     total = 0.0
+    # In parts: ten thousand small tensors at once are 17 MB.
     for start in range(0, len(train), SCORED_TASKS):
         part = score(train[start : start + SCORED_TASKS], len(batches))
         total += torch.cat(part).double().mean(dim=1).sum().item()
