@@ -2,6 +2,7 @@
 people signed in to it."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,13 @@ SAME_ORIGIN = {"Origin": "http://testserver"}
 PASSWORD = "correct horse battery"
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Weights and data that a test draws without a seed are the same on every run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,9 @@ from app.inference.sampling import SamplingOptions, generate, pad_left
 
 PROMPTS = [[5, 60, 7], [9, 8, 77, 100, 30, 12, 41]]
 OPTIONS = SamplingOptions(temperature=1.0, max_new_tokens=16, seed=3, stop_token_ids=())
+# Of logits up to 10 in float32, summed in another order: over 300 draws of the adapters the worst
+# was 3e-5. An adapter left out or counted twice shows at 1e-2 and more.
+ROUNDING = {"atol": 1e-4, "rtol": 0.0}
 
 
 def with_adapters(policy: PreTrainedModel) -> PreTrainedModel:
@@ -39,7 +42,7 @@ def test_completions_and_logprobs_are_those_of_the_plain_layers(
     monkeypatch.setattr(packing, "FEWEST_ROWS", 1000)
     plain = generate(model, *inputs, 2, OPTIONS)
     assert packed.tokens.equal(plain.tokens)
-    torch.testing.assert_close(packed.logprobs, plain.logprobs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(packed.logprobs, plain.logprobs, **ROUNDING)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
@@ -49,13 +52,13 @@ def test_adapters_are_merged_only_while_they_are_on(policy: PreTrainedModel) -> 
     with torch.no_grad():
         expected = model(input_ids=ids).logits
         with packed_linears(model, 8, 100):
-            torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model(input_ids=ids).logits, expected, **ROUNDING)
         for module in model.modules():
             if hasattr(module, "get_delta_weight"):
                 module.enable_adapters(False)
         base = policy(input_ids=ids).logits
         with packed_linears(model, 8, 100):
-            torch.testing.assert_close(model(input_ids=ids).logits, base, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model(input_ids=ids).logits, base, **ROUNDING)
     assert not torch.allclose(expected, base, atol=1e-2)
 
 
