@@ -56,22 +56,20 @@ def load_model(
     *,
     positive_class: int | None = None,
     device: torch.device | str | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> LoadedModel:
     """Load a local folder or hub id as a policy, reward model or encoder, in float32.
 
     The tokenizer gets a padding token if it has none, and pads policies on the left. A reward
     model has one output, or two with `positive_class` (default: the config's own `positive_class`,
-    or 1). Raises ModelUnavailable, one line, when the files cannot be had or do not fit the kind.
+    or 1). A `tokenizer` that was loaded from the same folder before is taken as it is.
+
+    Raises ModelUnavailable, one line, when the files cannot be had or do not fit the kind.
     """
     folder = locate(source)
-    factory = {
-        "policy": AutoModelForCausalLM,
-        "reward_model": AutoModelForSequenceClassification,
-        "encoder": AutoModel,
-    }[kind]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = factory.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
+        model = load_weights(folder, kind)
     except LOAD_ERRORS as error:
         raise ModelUnavailable(
             f"{source} cannot be loaded as a {kind}: {load_reason(error)}"
@@ -86,6 +84,29 @@ def load_model(
         if kind == "reward_model"
         else None,
     )
+
+
+def load_weights(folder: Path, kind: ModelKind) -> PreTrainedModel:
+    """The network of a model folder in float32 on the CPU, mapped from its files where it can be.
+
+    Raises one of LOAD_ERRORS; a ValueError for a policy or a reward model with weights that are in
+    no file, such as the head of what is only a backbone: they would be drawn at random.
+    """
+    factory = {
+        "policy": AutoModelForCausalLM,
+        "reward_model": AutoModelForSequenceClassification,
+        "encoder": AutoModel,
+    }[kind]
+    model, info = factory.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    missing = sorted(info["missing_keys"])
+    if missing and kind != "encoder":
+        raise ValueError(
+            f"its files hold no {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
+        )
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def load_reason(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 With LoRA the adapters on are the policy and the adapters off are the reference: one copy of the
 weights serves both, and a checkpoint holds the adapters alone. Without LoRA every weight is trained
-and the reference is a frozen second copy. There is no dropout anywhere: the ratio of the first
+and the reference is the model it started as; on a CPU that one is mapped from its file whenever it
+is asked, and takes no memory in between. There is no dropout anywhere: the ratio of the first
 minibatch has to be 1.
 
 Shape letters: B completions, P prompt tokens (padded on the left), C completion tokens (padded on
@@ -11,7 +12,7 @@ the right), T = P + C, H hidden size, V vocabulary. Masks: True means "counts".
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from app.inference.loading import LOAD_ERRORS, best_device, load_reason
-from app.training.logprobs import token_logprobs
+from app.inference.loading import LOAD_ERRORS, best_device, load_reason, load_weights
+from app.training.logprobs import token_logprobs, token_logprobs_and_entropies
 from app.training.report import TrainingError
 from app.training.states import Sequences, predicting_states
 from app.training.task_logprobs import can_share_prompts
@@ -52,15 +53,17 @@ class Policy(nn.Module):
     Args:
         model: the causal language model, its adapters injected where LoRA is on.
         adapters: the PEFT wrapper of `model`, or None for full fine-tuning.
-        reference: the frozen copy of `model`, or None with LoRA.
+        reference: gives `model` as it was at first, frozen; None with LoRA.
     """
 
-    def __init__(self, model: Any, adapters: Any | None, reference: Any | None) -> None:
+    def __init__(
+        self, model: Any, adapters: Any | None, reference: Callable[[], Any] | None
+    ) -> None:
         super().__init__()
         self.model = model
-        # In lists, so that the weights are not registered (and saved) a second time.
+        # In a list, so that the weights are not registered (and saved) a second time.
         self._adapters = [adapters]
-        self._reference = [reference]
+        self._reference = reference
         self.shares_prompts = can_share_prompts(model)
         self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
         # V = 0 at first: a random head would shape the first advantages by noise.
@@ -81,7 +84,10 @@ class Policy(nn.Module):
         """
         hidden = self._states(self.model, sequences)
         tokens = sequences.tokens.to(self.device)
-        logprobs, entropies = _logprobs(self.model, hidden, tokens, temperature)
+        weight, bias = _head(self.model)
+        logprobs, entropies = token_logprobs_and_entropies(
+            hidden, weight, tokens, temperature, bias
+        )
         values = self.value_head(hidden).squeeze(-1)
         return TokenOutputs(logprobs.cpu(), entropies.cpu(), values.cpu())
 
@@ -89,18 +95,20 @@ class Policy(nn.Module):
         """The reference's logprobs of the sampled tokens, float32 [B, C], without gradient."""
         tokens = sequences.tokens.to(self.device)
         with torch.no_grad(), self.reference() as model:
-            return _logprobs(model, self._states(model, sequences), tokens, temperature)[0].cpu()
+            hidden = self._states(model, sequences)
+            weight, bias = _head(model)
+            return token_logprobs(hidden, weight, tokens, temperature, bias).cpu()
 
     def _states(self, model: Any, sequences: Sequences) -> Tensor:
         return predicting_states(model, sequences, self.device, share_prompts=self.shares_prompts)
 
     @contextmanager
     def reference(self) -> Iterator[Any]:
-        """The reference as a causal language model: the adapters off, or the frozen copy."""
-        (adapters,), (reference,) = self._adapters, self._reference
-        if adapters is None:
-            yield reference
-        else:
+        """The reference as a causal language model: the adapters off, or the frozen start."""
+        (adapters,) = self._adapters
+        if self._reference is not None:
+            yield self._reference()
+        elif adapters is not None:
             with adapters.disable_adapter():
                 yield self.model
 
@@ -141,13 +149,9 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
     torch.manual_seed(seed)  # LoRA's A is drawn from the global generator
     try:
         tokenizer = AutoTokenizer.from_pretrained(policy_dir, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            policy_dir, dtype=torch.float32, local_files_only=True
-        )
     except LOAD_ERRORS as error:
-        raise TrainingError(
-            f"Cannot load the policy {policy_dir.name}: {load_reason(error)}"
-        ) from error
+        raise _cannot_load(policy_dir, error) from error
+    model = _load_model(policy_dir)
     if tokenizer.eos_token_id is None:
         raise TrainingError(
             f"The tokenizer of {policy_dir.name} has no end-of-text token, so no completion could "
@@ -160,7 +164,7 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
     model.to(device)
     adapters = reference = None
     if lora_rank is None:
-        reference = copy.deepcopy(model).eval().requires_grad_(False)
+        reference = _frozen(policy_dir, model)
         model.requires_grad_(True)
     else:
         adapters = get_peft_model(
@@ -176,11 +180,32 @@ def load_policy(policy_dir: Path, lora_rank: int | None, seed: int) -> tuple[Any
     return tokenizer, Policy(model, adapters, reference).to(device)
 
 
-def _logprobs(
-    model: Any, hidden: Tensor, tokens: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _load_model(policy_dir: Path) -> Any:
+    try:
+        return load_weights(policy_dir, "policy")
+    except LOAD_ERRORS as error:
+        raise _cannot_load(policy_dir, error) from error
+
+
+def _cannot_load(policy_dir: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"Cannot load the policy {policy_dir.name}: {load_reason(error)}")
+
+
+def _frozen(policy_dir: Path, model: Any) -> Callable[[], Any]:
+    """The model of the folder, which `model` was just loaded from and moved to its device.
+
+    A GPU keeps a copy: its memory is filled through the bus, not by mapping a file.
+    """
+    if model.device.type == "cpu":
+        return lambda: _load_model(policy_dir).eval().requires_grad_(False)
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    return lambda: copied
+
+
+def _head(model: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the language-model head."""
     head = model.get_output_embeddings()
-    return token_logprobs(hidden, head.weight, tokens, temperature, getattr(head, "bias", None))
+    return head.weight, getattr(head, "bias", None)
 
 
 def _check_logits(model: Any, token: int, name: str) -> None:

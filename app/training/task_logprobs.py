@@ -106,7 +106,7 @@ def completion_logprobs(
             use_cache=False,
         ).last_hidden_state
     head = model.get_output_embeddings()
-    logprobs, _ = token_logprobs(
+    logprobs = token_logprobs(
         hidden.flatten(0, 1)[torch.tensor(predictors, device=device)],
         head.weight,
         torch.tensor(tokens, device=device),

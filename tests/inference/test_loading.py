@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaModel
 
-from app.inference.catalogue import ModelFiles
+from app.inference.catalogue import ModelFiles, ModelKind
 from app.inference.loading import ModelCache, ModelUnavailable, load_model
 from app.inference.threads import KERNEL_CACHE, choose_threads
+from tests.inference.conftest import save_byte_tokenizer
 
 
 def test_policy_loads_in_float32_padding_on_the_left(policy_dir: Path) -> None:
@@ -143,3 +145,24 @@ def test_reward_model_reads_no_further_than_its_training_did(
         (tmp_path / path.name).write_bytes(content)
     assert load_model(reward_model_dir, "reward_model").context_length > 24
     assert load_model(tmp_path, "reward_model").context_length == 24
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"), [("reward_model", "score.weight"), ("policy", "lm_head.weight")]
+)
+def test_a_model_whose_head_is_in_no_file_is_refused(
+    kind: ModelKind, missing: str, tmp_path: Path
+) -> None:
+    # It would answer all the same, with a head drawn at random.
+    config = LlamaConfig(
+        vocab_size=259,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_labels=1,
+    )
+    LlamaModel(config).save_pretrained(tmp_path)
+    save_byte_tokenizer(tmp_path)
+    with pytest.raises(ModelUnavailable, match=f"its files hold no {missing}"):
+        load_model(tmp_path, kind)

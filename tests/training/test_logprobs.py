@@ -1,6 +1,6 @@
 import torch
 
-from app.training.logprobs import token_logprobs
+from app.training.logprobs import token_logprobs, token_logprobs_and_entropies
 
 
 def naive(hidden, weight, bias, tokens, temperature):
@@ -22,9 +22,20 @@ def test_chunked_logprobs_and_entropies_equal_log_softmax():
     for bias in (False, True):
         hidden, weight, offset, tokens = inputs(bias)
         for chunk in (1, 4, 100):
-            ours = token_logprobs(hidden, weight, tokens, 0.7, offset, chunk)
+            ours = token_logprobs_and_entropies(hidden, weight, tokens, 0.7, offset, chunk)
             for a, b in zip(ours, naive(hidden, weight, offset, tokens, 0.7), strict=True):
                 torch.testing.assert_close(a, b)
+            alone = token_logprobs(hidden, weight, tokens, 0.7, offset, chunk)
+            torch.testing.assert_close(alone, ours[0])
+
+
+def test_logits_far_from_each_other_neither_overflow_nor_vanish():
+    hidden = torch.tensor([[[200.0, 0.0], [0.0, 300.0], [-5.0, 5.0]]])
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [-1.0, -1.0]])
+    tokens = torch.tensor([[3, 1, 2]])
+    ours = token_logprobs_and_entropies(hidden, weight, tokens)
+    for a, b in zip(ours, naive(hidden, weight, None, tokens, 1.0), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_chunked_gradients_equal_autograds():
@@ -32,7 +43,7 @@ def test_chunked_gradients_equal_autograds():
         hidden, weight, offset, tokens = inputs(bias)
         parameters = [hidden, weight] + ([offset] if bias else [])
         upstream = torch.randn(3, 5)
-        ours = token_logprobs(hidden, weight, tokens, 1.3, offset, 4)[0]
+        ours = token_logprobs(hidden, weight, tokens, 1.3, offset, 4)
         theirs = naive(hidden, weight, offset, tokens, 1.3)[0]
         for a, b in zip(
             torch.autograd.grad((ours * upstream).sum(), parameters),
@@ -45,13 +56,13 @@ def test_chunked_gradients_equal_autograds():
 def test_a_frozen_head_passes_the_gradient_to_the_hidden_states_alone():
     hidden, weight, _, tokens = inputs(False, grad=False)
     hidden.requires_grad_()
-    token_logprobs(hidden, weight, tokens)[0].sum().backward()
+    token_logprobs(hidden, weight, tokens).sum().backward()
     assert hidden.grad is not None
     assert weight.grad is None
 
 
 def test_without_gradients_wanted_none_are_kept():
     hidden, weight, _, tokens = inputs(False, grad=False)
-    logprobs, entropies = token_logprobs(hidden, weight, tokens)
+    logprobs, entropies = token_logprobs_and_entropies(hidden, weight, tokens)
     assert not logprobs.requires_grad
     assert not entropies.requires_grad

@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import pytest
 import torch
@@ -48,6 +49,15 @@ def test_the_adapters_off_are_the_base_bit_for_bit(policy_dir):
         with policy.reference() as reference:
             assert torch.equal(reference(input_ids=ids).logits, expected)
         assert not torch.equal(policy.model(input_ids=ids).logits, expected)
+
+
+def test_a_reference_of_its_own_is_in_memory_only_while_it_is_used(policy_dir):
+    _, policy = load_policy(policy_dir, None, 0)
+    with policy.reference() as reference:
+        used = weakref.ref(reference)
+        assert not any(weight.requires_grad for weight in reference.parameters())
+    del reference
+    assert used() is None
 
 
 @pytest.mark.parametrize("lora_rank", [4, None])

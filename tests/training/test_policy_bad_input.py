@@ -17,7 +17,14 @@ from app.training.reward_scorer import load_scorer
 from . import test_dpo, test_ppo, test_reward_model
 from .conftest import RecordingReport
 from .test_reward_bad_input import damage
-from .tiny import lowercase_share, make_backbone, make_causal_backbone, make_policy, make_prompts
+from .tiny import (
+    lowercase_share,
+    make_backbone,
+    make_causal_backbone,
+    make_causal_reward_model,
+    make_policy,
+    make_prompts,
+)
 
 
 def run_ppo(policy_dir, run_dir, report=None, score=lowercase_share):
@@ -136,7 +143,7 @@ def test_a_policy_without_a_chat_template_is_given_plain_text(run, policy_dir, t
 
 @both
 def test_a_reward_model_of_another_tokenizer_reads_the_text(run, policy_dir, tmp_path):
-    judge = load_scorer(make_causal_backbone(tmp_path / "reward"))
+    judge = load_scorer(make_causal_reward_model(tmp_path / "reward"))
     result = run(policy_dir, tmp_path / "run", score=judge)
     rows = result.after["samples"]
     prompts = make_prompts(16)[12:] if run is run_ppo else make_prompts(12)[8:]

@@ -1,6 +1,7 @@
 import json
 import math
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from app.inference.loading import load_model
 from app.inference.scoring import score
 from app.inference.starters import ensure_starter
+from app.training import reward_scorer
 from app.training.configs import RewardModelConfig
 from app.training.ppo import train_policy
 from app.training.ranked_task import RankedTask, split_tasks
@@ -20,7 +22,13 @@ from app.training.schedules import scheduled_rate
 
 from .conftest import DATA, RecordingReport, require
 from .test_ppo import SMALL
-from .tiny import make_backbone, make_causal_backbone, make_policy, make_prompts
+from .tiny import (
+    make_backbone,
+    make_causal_backbone,
+    make_causal_reward_model,
+    make_policy,
+    make_prompts,
+)
 
 CONFIG = RewardModelConfig(
     backbone="tiny",
@@ -223,6 +231,28 @@ def test_ppo_runs_against_a_reward_model_with_another_tokenizer(backbone_dir, tm
     rewards = scorer(make_prompts(16)[12:], [row["completion"] for row in rows])
     assert [row["reward"] for row in rows] == pytest.approx(rewards, abs=1e-5)
     assert sum(rewards) / 4 == pytest.approx(result.after["reward_mean"], abs=1e-5)
+
+
+def test_a_reward_model_is_in_memory_only_while_it_scores(tmp_path, monkeypatch):
+    folder = make_causal_reward_model(tmp_path / "reward")
+    models = []
+
+    def watched(*arguments, **options):
+        loaded = load_model(*arguments, **options)
+        models.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(reward_scorer, "load_model", watched)
+    scorer = load_scorer(folder)
+    prompts = make_prompts(2)
+    first = scorer(prompts, ["some words", "more"])
+    assert scorer(prompts, ["some words", "more"]) == first
+    assert len(models) == 3
+    assert not any(model() for model in models)
+
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(TrainingError, match="Cannot load the reward model"):
+        scorer(prompts, ["some words", "more"])
 
 
 def test_a_folder_without_a_reward_model_is_refused(tmp_path):

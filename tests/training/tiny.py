@@ -13,6 +13,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -108,7 +110,9 @@ def make_backbone(folder: Path, seed: int = 0, **config: Any) -> Path:
     return folder
 
 
-def make_causal_backbone(folder: Path, seed: int = 0) -> Path:
+def make_causal_backbone(
+    folder: Path, seed: int = 0, architecture: type[PreTrainedModel] = LlamaForCausalLM
+) -> Path:
     """A tiny Llama whose padding token is its end-of-text token, as SmolLM2's is."""
     tokenizer = byte_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
@@ -121,13 +125,19 @@ def make_causal_backbone(folder: Path, seed: int = 0) -> Path:
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=128,
+        num_labels=1,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    architecture(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_causal_reward_model(folder: Path) -> Path:
+    """`make_causal_backbone` with a head that nothing has trained."""
+    return make_causal_backbone(folder, architecture=LlamaForSequenceClassification)
 
 
 def make_prompts(count: int) -> list[Prompt]:
