@@ -35,14 +35,29 @@ def attend_blocks(model: nn.Module, segments: Tensor) -> AbstractContextManager[
     )
     if again or next(model.parameters()).device.type != "cpu":
         return nullcontext()
-    return BlockAttention(segments)
+    return BlockAttention(segments, heads_of_a_key(model))
+
+
+def heads_of_a_key(model: nn.Module) -> int:
+    """How many query heads share a key and value head, by the model's config; 1 if it is silent."""
+    settings: Any = model.config
+    settings = settings.get_text_config()
+    heads = getattr(settings, "num_attention_heads", None)
+    keys = getattr(settings, "num_key_value_heads", None)
+    return heads // keys if isinstance(heads, int) and isinstance(keys, int) else 1
 
 
 class BlockAttention(TorchFunctionMode):
-    """Takes the place of `scaled_dot_product_attention` for calls with a mask over these rows."""
+    """Takes the place of `scaled_dot_product_attention` for calls with a mask over these rows.
 
-    def __init__(self, segments: Tensor) -> None:
+    Args:
+        segments: of `lay_out`, int64 [B, T].
+        groups: how many query heads beside each other have the same key and value head.
+    """
+
+    def __init__(self, segments: Tensor, groups: int = 1) -> None:
         super().__init__()
+        self._groups = groups
         self._shape = tuple(segments.shape)
         # Of each row how many tokens are padding, at its end, then the prompt's, then each
         # completion's.
@@ -61,7 +76,13 @@ class BlockAttention(TorchFunctionMode):
         if func is not functional.scaled_dot_product_attention or not self._knows(*args, **kwargs):
             return func(*args, **kwargs)
         options = {name: kwargs[name] for name in ("scale", "enable_gqa") if name in kwargs}
-        rows = zip(*(torch.split(states, 1) for states in args[:3]), strict=True)
+        query, key, value = args[:3]
+        if self._groups > 1 and key.shape[1] == query.shape[1]:
+            # transformers repeats them where there is a mask; kept for the gradient they would take
+            # `groups` times the memory.
+            key, value = (states[:, :: self._groups].contiguous() for states in (key, value))
+            options["enable_gqa"] = True
+        rows = zip(*(torch.split(states, 1) for states in (query, key, value)), strict=True)
         return torch.cat(
             [
                 self._attend(query, key, value, sizes, options)

@@ -67,6 +67,22 @@ def alone(model: Any, pairs: list[EncodedPair]) -> torch.Tensor:
     return torch.cat([model(input_ids=torch.tensor([pair.input_ids])).logits for pair in pairs])
 
 
+def test_keys_are_kept_for_the_gradient_once_for_the_heads_that_share_them() -> None:
+    model = llama()  # four heads, two of keys and values
+    heads: list[int] = []
+
+    def keep(states: torch.Tensor) -> torch.Tensor:
+        if states.dim() == 4 and states.shape[-1] == 8 and states.shape[1] > 1:
+            heads.append(states.shape[1])
+        return states
+
+    layout = lay_out([([3] * 20, [[4] * 10, [5] * 10])], PAD)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda states: states):
+        run_rows(model, layout)
+    # Of each of two layers and three segments: query and output, key and value.
+    assert sorted(heads) == [2] * 12 + [4] * 12
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_values_and_gradients_are_those_of_the_plain_computation(attention: str) -> None:
     model = llama(attention)
